@@ -1,0 +1,30 @@
+# Set-up, demo, tests and gates. Everything is installed into .venv by pip, pinned by constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: demo test test-all check clean
+
+demo: $(INSTALLED)  ## audit the sample, fine-tune on it, evaluate, answer three questions; offline
+	$(BIN)/spanwise demo
+
+test: $(INSTALLED)  ## the quick tests
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: $(INSTALLED)  ## every test
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## the gates: format, lint, types, layers
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --editable '.[torch,data,tensorboard,offline,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis runs

@@ -1,0 +1,123 @@
+"""Extractive question answering, end to end.
+
+Question and text in; the exact span that answers out, with its place and an honest probability, or
+"not in this text". Names are loaded when they are first used, so that importing spanwise is light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spanwise.auditing import audit_examples, repair_examples
+    from spanwise.backends import Backend, FakeBackend, TorchBackend
+    from spanwise.corpus import read_examples, scan_examples, write_examples
+    from spanwise.errors import (
+        AlignmentError,
+        CheckpointError,
+        ConfigError,
+        DataError,
+        FormatError,
+        MissingExtra,
+        SpanwiseError,
+    )
+    from spanwise.evaluation import evaluate
+    from spanwise.metrics import score_predictions
+    from spanwise.reader import Reader
+    from spanwise.schema import (
+        Answer,
+        Calibration,
+        DecodeSettings,
+        Example,
+        Gold,
+        Prediction,
+        ReaderSettings,
+        Report,
+        Windows,
+        WindowSettings,
+    )
+    from spanwise.training import (
+        DecodeConfig,
+        FitConfig,
+        HeadConfig,
+        TrainConfig,
+        Trained,
+        read_recipe,
+        train,
+    )
+    from spanwise.windows import PairTokenizer, make_windows
+
+_HOMES = {
+    "auditing": ("audit_examples", "repair_examples"),
+    "backends": ("Backend", "FakeBackend", "TorchBackend"),
+    "corpus": ("read_examples", "scan_examples", "write_examples"),
+    "errors": (
+        "AlignmentError", "CheckpointError", "ConfigError", "DataError", "FormatError",
+        "MissingExtra", "SpanwiseError",
+    ),
+    "evaluation": ("evaluate",),
+    "metrics": ("score_predictions",),
+    "reader": ("Reader",),
+    "schema": (
+        "Answer", "Calibration", "DecodeSettings", "Example", "Gold", "Prediction",
+        "ReaderSettings", "Report", "WindowSettings", "Windows",
+    ),
+    "training": (
+        "DecodeConfig", "FitConfig", "HeadConfig", "TrainConfig", "Trained", "read_recipe", "train",
+    ),
+    "windows": ("PairTokenizer", "make_windows"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlignmentError",
+    "Answer",
+    "Backend",
+    "Calibration",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DecodeConfig",
+    "DecodeSettings",
+    "Example",
+    "FakeBackend",
+    "FitConfig",
+    "FormatError",
+    "Gold",
+    "HeadConfig",
+    "MissingExtra",
+    "PairTokenizer",
+    "Prediction",
+    "Reader",
+    "ReaderSettings",
+    "Report",
+    "SpanwiseError",
+    "TorchBackend",
+    "TrainConfig",
+    "Trained",
+    "WindowSettings",
+    "Windows",
+    "audit_examples",
+    "evaluate",
+    "make_windows",
+    "read_examples",
+    "read_recipe",
+    "repair_examples",
+    "scan_examples",
+    "score_predictions",
+    "train",
+    "write_examples",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'spanwise' has no attribute {name!r}")
+    value = getattr(import_module(f"spanwise.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,66 @@
+"""The command line: verbs, flags, exit status; the only place that prints.
+
+stdout carries data, stderr the log and progress bars. Exit status: 0 done; 1 a `SpanwiseError`, or
+findings under `--strict`; 2 bad usage; 130 interrupted.
+"""
+
+import logging
+import sys
+
+import typer
+from rich.logging import RichHandler
+
+from spanwise import __version__
+from spanwise.cli import data, demo, reading, training
+from spanwise.cli.terminal import stderr
+from spanwise.errors import SpanwiseError
+
+app = typer.Typer(
+    name="spanwise",
+    help="Extractive question answering: an exact quote with an honest probability, or "
+    "'not in this text'.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for module in (data, training, reading, demo):
+    module.register(app)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),  # noqa: ARG001
+) -> None:
+    if version:
+        typer.echo(f"spanwise {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    _log_to_stderr()
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except SpanwiseError as error:
+        if debug:
+            raise
+        stderr.print(f"[bold red]error:[/] {_escape(error)}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        stderr.print("interrupted")
+        sys.exit(130)
+
+
+def _escape(error: SpanwiseError) -> str:
+    return str(error).replace("[", r"\[")
+
+
+def _log_to_stderr() -> None:
+    handler = RichHandler(console=stderr, show_time=False, show_path=False, show_level=True)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("spanwise")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)

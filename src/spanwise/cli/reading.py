@@ -1,0 +1,137 @@
+"""`answer` and `evaluate`: what a reader says, and how well."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spanwise.cli.data import Columns, Json, parse_columns, scan_with_report
+from spanwise.cli.terminal import highlight, print_json, progress_bar, score_table, stderr, stdout
+from spanwise.errors import ConfigError, FormatError, Problem
+from spanwise.schema import Prediction
+
+Model = Annotated[str, typer.Argument(help="Folder or Hub id of a model that reads spans.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; the fastest there is by default.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+
+_ANSWER_EXAMPLES = """\b
+Examples:
+  spanwise answer runs/reader -q "When was it built?" -c history.txt
+  cat history.txt | spanwise answer deepset/tinyroberta-squad2 -q "Who built it?" -c - --json
+"""
+
+_EVALUATE_EXAMPLES = """\b
+Examples:
+  spanwise evaluate runs/reader dev.json
+  spanwise evaluate runs/reader dev.json --predictions predictions.json --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(epilog=_ANSWER_EXAMPLES)(answer)
+    app.command(epilog=_EVALUATE_EXAMPLES)(evaluate)
+
+
+def answer(
+    model: Model,
+    question: Annotated[str, typer.Option("-q", "--question", help="What to ask.")],
+    context: Annotated[
+        list[str], typer.Option("-c", "--context", help="Text file, or - for stdin; repeatable.")
+    ],
+    top_k: Annotated[int, typer.Option(help="How many answers to show.")] = 1,
+    as_json: Json = False,
+    revision: Revision = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+) -> None:
+    """Answer a question from one text, or from the best of several."""
+    texts = [_read_text(file) for file in context]
+    from spanwise.reader import Reader
+
+    reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
+    with progress_bar("reading", "windows") as advance:
+        pair = (question, texts)
+        prediction = reader.answer_many([pair], top_k=top_k, progress=advance)[0]
+    if as_json:
+        print_json(asdict(prediction))
+        return
+    show_prediction(prediction, texts, context)
+
+
+def show_prediction(prediction: Prediction, texts: list[str], names: list[str]) -> None:
+    """Print the answers, each marked in its sentence, with its place and probability."""
+    mark = "" if prediction.calibrated else " (uncalibrated)"
+    if prediction.best is None:
+        stdout.print(
+            f"[bold]not in this text[/]  probability {prediction.null_probability:.2f}{mark}"
+        )
+    for place, answer in enumerate(prediction.answers):
+        if place == 0 and prediction.best is None:
+            stdout.print("the nearest that the text has:")
+        source = f"  {names[answer.context]}" if len(names) > 1 else ""
+        stdout.print(f"[bold]{_plain(answer.text)}[/]", end="")
+        stdout.print(
+            f"  characters {answer.start}–{answer.end}{_plain(source)}  "
+            f"probability {answer.probability:.2f}{mark}"
+        )
+        stdout.print(highlight(texts[answer.context], (answer.start, answer.end)))
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _read_text(name: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"-c {name}: cannot be read: {error.strerror}") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = (
+            f"byte {error.start} ({raw[error.start]:#04x}) is not UTF-8; give plain text in UTF-8"
+        )
+        raise FormatError([Problem(file=name, place="", id=None, message=message)]) from error
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[
+        list[str], typer.Argument(help="Labelled questions in any form spanwise reads.")
+    ],
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write {id: text}, the official form, to this file.")
+    ] = None,
+    as_json: Json = False,
+    columns: Columns = None,
+    revision: Revision = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+) -> None:
+    """Score a reader with the SQuAD metrics at its stored threshold, and at the oracle's."""
+    from spanwise.evaluation import evaluate as run
+    from spanwise.reader import Reader
+
+    examples = scan_with_report(data, parse_columns(columns))
+    reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
+    with progress_bar("reading", "windows") as advance:
+        report = run(reader, examples, progress=advance)
+    if predictions is not None:
+        texts = {p.id: p.best.text if p.best else "" for p in report.predictions}
+        predictions.write_text(json.dumps(texts, ensure_ascii=False, indent=0) + "\n", "utf-8")
+        stderr.print(f"predictions written to {predictions}")
+    if as_json:
+        print_json(report.overall | {"threshold": report.threshold})
+        return
+    stdout.print(score_table(report.overall, threshold=report.threshold))
+    if "auroc" in report.overall:
+        stdout.print(
+            f"answered {report.overall['answered']:.1f} % of the questions; "
+            f"AUROC of answerability {report.overall['auroc']:.3f}"
+        )

@@ -1,0 +1,85 @@
+"""Consoles, progress bars, and how numbers and quotes are shown."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+stdout = Console(soft_wrap=True, highlight=False)
+stderr = Console(stderr=True)
+
+_CONTEXT = 160  # characters shown on either side of a quote
+
+
+class Advance(Protocol):
+    """Moves a bar."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Say how much is done, and of how much."""
+
+
+@contextmanager
+def progress_bar(what: str, unit: str = "") -> Iterator[Advance]:
+    """A bar on stderr that goes when the work is done."""
+    columns = [
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    ]
+    with Progress(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_json(value: Any) -> None:
+    """One object on stdout, for programs."""
+    stdout.print(json.dumps(value, ensure_ascii=False, indent=2), markup=False)
+
+
+def score_table(scores: Mapping[str, float], *, threshold: float) -> Table:
+    """EM and F1 at the stored threshold, by kind of question, and at the oracle's."""
+    table = Table("questions", "count", "EM", "F1", title=None)
+    rows = [("", f"all, at the stored threshold {threshold:.3f}")]
+    rows += [("HasAns_", "  answerable"), ("NoAns_", "  unanswerable")]
+    for prefix, label in rows:
+        if f"{prefix}total" in scores:
+            exact, f1 = scores[f"{prefix}exact"], scores[f"{prefix}f1"]
+            table.add_row(label, f"{scores[f'{prefix}total']:.0f}", f"{exact:.2f}", f"{f1:.2f}")
+    if "best_f1" in scores:
+        oracle = f"all, at the oracle threshold {scores['best_f1_thresh']:.3f}"
+        table.add_row(
+            oracle,
+            f"{scores['total']:.0f}",
+            f"{scores['best_exact']:.2f}",
+            f"{scores['best_f1']:.2f}",
+        )
+    if "answerable_f1" in scores:
+        exact, f1 = scores["answerable_exact"], scores["answerable_f1"]
+        count = f"{scores['HasAns_total']:.0f}"
+        table.add_row("answerable, never abstaining", count, f"{exact:.2f}", f"{f1:.2f}")
+    return table
+
+
+def highlight(context: str, *spans: tuple[int, int], around: int = _CONTEXT) -> Text:
+    """The part of a context that holds the spans, each marked; cut at blanks."""
+    first = min((start for start, _ in spans), default=0)
+    last = max((end for _, end in spans), default=0)
+    begin, end = max(0, first - around), min(len(context), last + around)
+    if begin > 0:
+        begin = context.find(" ", begin, first) + 1 or begin
+    if end < len(context):
+        cut = context.rfind(" ", last, end)
+        end = cut if cut >= last else end
+    text = Text(("…" if begin else "") + context[begin:end] + ("…" if end < len(context) else ""))
+    shift = bool(begin) - begin
+    for start, stop in spans:
+        text.stylize("bold green reverse", start + shift, stop + shift)
+    return text

@@ -1,0 +1,100 @@
+"""`train`: a recipe, flags over it, and a live line."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn
+
+from spanwise.cli.terminal import score_table, stderr, stdout
+from spanwise.errors import ConfigError
+
+_EXAMPLES = """\b
+Examples:
+  spanwise train --model microsoft/MiniLM-L12-H384-uncased --train t.json --dev d.json --out runs/r
+  spanwise train recipe.toml --max-time 30m --fit.learning_rate 1e-4 --window.max_length 256
+"""
+
+_UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    extra = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(epilog=_EXAMPLES, context_settings=extra)(train)
+
+
+def train(
+    context: typer.Context,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="TOML file with any of the settings.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or Hub id of an encoder.")] = None,
+    train: Annotated[list[str] | None, typer.Option(help="Data to learn from; repeatable.")] = None,
+    dev: Annotated[
+        list[str] | None,
+        typer.Option(help="Data to choose the epoch and threshold on; repeatable."),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder; must not hold anything.")] = None,
+    max_time: Annotated[str | None, typer.Option(help="Stop in time: 90s, 30m, 1.5h.")] = None,
+) -> None:
+    """Fine-tune a span reader. Every setting of the recipe is a flag too: --section.key VALUE."""
+    flags = {"model": model, "train": train, "dev": dev, "out": out}
+    changes: dict[str, Any] = {name: value for name, value in flags.items() if value}
+    if max_time is not None:
+        changes["fit.max_minutes"] = _minutes(max_time)
+    changes |= _dotted(context.args)
+    from spanwise.training import read_recipe
+
+    run(read_recipe(recipe, changes))
+
+
+def run(config: Any) -> None:
+    """Train with a live line of step, loss, pace and time left, and print what came of it."""
+    from spanwise.training import Progress as Step
+    from spanwise.training import train as fit
+
+    columns = [TextColumn("step"), BarColumn(), TextColumn("{task.description}")]
+    with Progress(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task("preparing", total=None)
+
+        def show(step: Step) -> None:
+            loss = "–" if step.loss is None else f"{step.loss:.3f}"
+            minutes, seconds = divmod(round(step.seconds_left), 60)
+            line = (
+                f"{step.step}/{step.steps}  loss {loss}  {step.windows_per_second:.1f} windows/s  "
+                f"{minutes}:{seconds:02d} left"
+            )
+            bar.update(task, completed=step.step, total=step.steps, description=line)
+
+        trained = fit(config, progress=show)
+    stdout.print(f"reader of epoch {trained.epoch} in {trained.folder}")
+    if trained.scores:
+        stdout.print(f"on {trained.calibration.fitted_on}, where its threshold was fitted:")
+        stdout.print(score_table(trained.scores, threshold=trained.calibration.threshold))
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text[:-1]) * _UNITS[text[-1:]]
+    except (KeyError, ValueError):
+        raise ConfigError(f"--max-time {text!r}: write it as 90s, 30m or 1.5h") from None
+    return value
+
+
+def _dotted(arguments: list[str]) -> dict[str, str]:
+    """`--section.key value` and `--section.key=value` as a mapping."""
+    changes: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        name, has_value, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or "." not in name:
+            raise typer.BadParameter(
+                f"{argument!r} is no option; settings read --section.key VALUE"
+            )
+        if not has_value:
+            value = next(rest, "")
+        if not value:
+            raise typer.BadParameter(f"--{name} needs a value")
+        changes[name] = value
+    return changes

@@ -1,0 +1,47 @@
+"""Data sets of the Hugging Face Hub, or local folders laid out like one, as rows.
+
+Knows nothing about questions.
+"""
+
+import re
+
+from spanwise.corpus.checks import UnreadableError, listing
+from spanwise.corpus.parsing import Table
+from spanwise.errors import MissingExtra
+
+PREFIX = "hub:"
+_FOLDER = re.compile(r"(?P<path>[/.][^:]*)(?::(?P<split>.+))?")
+_REPOSITORY = re.compile(
+    r"(?P<path>[^/:@]+/[^/:@]+)(?:/(?P<config>[^:@]+))?"
+    r"(?::(?P<split>[^@]+))?(?:@(?P<revision>.+))?"
+)
+
+
+def hub_table(source: str) -> Table:
+    """The rows of `hub:OWNER/NAME[/CONFIG][:SPLIT][@REVISION]` or `hub:./FOLDER[:SPLIT]`."""
+    name = source.removeprefix(PREFIX)
+    match = _FOLDER.fullmatch(name) or _REPOSITORY.fullmatch(name)
+    if match is None:
+        form = "hub:OWNER/NAME[/CONFIG][:SPLIT][@REVISION] or hub:./FOLDER[:SPLIT]"
+        raise UnreadableError("", f"is not of the form {form}")
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtra("datasets", "data") from error
+    parts = match.groupdict()
+    try:
+        loaded = datasets.load_dataset(
+            parts["path"],
+            parts.get("config"),
+            split=parts["split"],
+            revision=parts.get("revision"),
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UnreadableError("", f"cannot be loaded: {error}") from error
+    if isinstance(loaded, dict):  # split by split
+        if len(loaded) != 1:
+            splits = f"it has {listing(loaded)}: name one, as in {PREFIX}{parts['path']}:SPLIT"
+            raise UnreadableError("", f"names no split, and {splits}")
+        (loaded,) = loaded.values()
+    rows = [(f"row {number}", row) for number, row in enumerate(loaded, start=1)]
+    return Table(names=list(loaded.column_names), rows=rows)

@@ -1,0 +1,190 @@
+"""Sources into examples: finds the files, tells their format, and gathers what they yield.
+
+Knows nothing about what a format looks like inside.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spanwise.corpus.checks import Intake, UnreadableError, show
+from spanwise.corpus.hub import PREFIX, hub_table
+from spanwise.corpus.mrqa import read_mrqa
+from spanwise.corpus.parsing import (
+    PARQUET,
+    Table,
+    csv_table,
+    decoded,
+    gunzipped,
+    is_json,
+    json_lines,
+    load_json,
+    parquet_table,
+)
+from spanwise.corpus.squad import read_squad
+from spanwise.corpus.tables import checked_columns, read_table, wanted_columns
+from spanwise.errors import ConfigError, DataError, Problem
+from spanwise.schema import Example
+
+# In a folder a suffix tells data from a README; what the data is, its content tells.
+_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", ".gz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """All that one or several files yield.
+
+    Attributes:
+        examples: every question with a usable text, context and label, in the order of the
+            files; answers as published, even where they are misplaced.
+        problems: every fault found, in the order of the files.
+    """
+
+    examples: tuple[Example, ...]
+    problems: tuple[Problem, ...]
+
+
+def scan_examples(
+    sources: str | Path | Sequence[str | Path], *, columns: Mapping[str, str] | None = None
+) -> Scan:
+    """Read files as one split, as far as they can be read, and report what is wrong with them.
+
+    Args:
+        sources: files, folders, whose data files are read in the order of their names, or Hub
+            data sets: `hub:OWNER/NAME[/CONFIG][:SPLIT][@REVISION]` or `hub:./FOLDER[:SPLIT]`.
+        columns: for flat tables, our name of a column → theirs; ours are id, question, context,
+            title and answers.
+
+    Raises:
+        ConfigError: if `sources` is empty or `columns` names a column that we don't have.
+        MissingExtra: if a source needs pyarrow or datasets and they are not installed.
+    """
+    columns = checked_columns(columns)
+    sources = [sources] if isinstance(sources, str | Path) else list(sources)
+    if not sources or "" in sources:
+        raise ConfigError(f"sources: {show(sources)}; name files, folders or hub:OWNER/NAME")
+    files = [file for source in sources for file in _files(str(source))]
+    seen: dict[str, str] = {}
+    intakes = [_read_source(file, Intake(file, seen), columns) for file in files]
+    return Scan(
+        examples=tuple(example for intake in intakes for example in intake.examples),
+        problems=tuple(problem for intake in intakes for problem in intake.problems),
+    )
+
+
+def read_examples(
+    sources: str | Path | Sequence[str | Path], *, columns: Mapping[str, str] | None = None
+) -> tuple[Example, ...]:
+    """Read files as one split; arguments as for `scan_examples`.
+
+    Raises:
+        FormatError: if a file is not what it says; `problems` holds every fault of all files.
+        AlignmentError: if all that is wrong are answers that are not where they are said to be.
+        ConfigError: if `sources` is empty or `columns` names a column that we don't have.
+        MissingExtra: if a source needs pyarrow or datasets and they are not installed.
+    """
+    scan = scan_examples(sources, columns=columns)
+    if scan.problems:
+        raise DataError.of(scan.problems)
+    return scan.examples
+
+
+def _files(source: str) -> list[str]:
+    """The data files of a folder; of anything else, and of a folder without any, itself."""
+    try:
+        inside = [] if source.startswith(PREFIX) else sorted(Path(source).iterdir())
+    except (OSError, ValueError):
+        inside = []  # no folder: opening it will say what it is
+    files = [
+        str(file)
+        for file in inside
+        if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in _SUFFIXES
+    ]
+    return files or [source]
+
+
+def _read_source(source: str, intake: Intake, columns: Mapping[str, str]) -> Intake:
+    try:
+        if source.startswith(PREFIX):
+            read_table(hub_table(source), intake, columns)
+        else:
+            _read_file(source, intake, columns)
+    except UnreadableError as error:
+        intake.report(error.place, str(error))
+    if not intake.examples and not intake.problems:
+        intake.report("", "holds no questions")
+    return intake
+
+
+def _read_file(source: str, intake: Intake, columns: Mapping[str, str]) -> None:
+    try:
+        data = Path(source).read_bytes()
+    except FileNotFoundError:
+        raise UnreadableError("", "does not exist") from None
+    except IsADirectoryError:
+        suffixes = ", ".join(_SUFFIXES)
+        raise UnreadableError("", f"is a folder without data files ({suffixes})") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise UnreadableError("", f"cannot be opened: {error}") from None
+    data = gunzipped(data)
+    if data.startswith(PARQUET):
+        read_table(parquet_table(data, wanted_columns(columns)), intake, columns)
+        return
+    text = decoded(data)
+    if is_json(text):
+        _read_json(text, intake, columns)
+    else:
+        read_table(csv_table(text), intake, columns)
+
+
+def _read_json(text: str, intake: Intake, columns: Mapping[str, str]) -> None:
+    try:
+        document = load_json(text)
+    except UnreadableError:
+        lines = json_lines(text)
+        if not _are_objects(lines[:2]):
+            raise
+        values = list(_line_rows(lines, intake))
+    else:
+        values = _document_rows(document)
+    rows = [value for _, value in values if isinstance(value, dict)]
+    if any("paragraphs" in row for row in rows):
+        read_squad(values, intake)
+    elif any("qas" in row or row.keys() == {"header"} for row in rows):
+        read_mrqa(values, intake)
+    elif values:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        read_table(Table(names=names, rows=values), intake, columns)
+
+
+def _document_rows(document: object) -> list[tuple[str, object]]:
+    """The elements of the list that a JSON document is or has under 'data', or its one row."""
+    if isinstance(document, list):
+        return [(f"[{number}]", value) for number, value in enumerate(document)]
+    if not isinstance(document, dict) or "data" not in document:
+        return [("line 1", document)]
+    data = document["data"]
+    if not isinstance(data, list):
+        raise UnreadableError("data", f"is {show(data)}, not a list of articles or rows")
+    return [(f"data[{number}]", value) for number, value in enumerate(data)]
+
+
+def _are_objects(lines: Sequence[tuple[int, str]]) -> bool:
+    """Whether one of these lines is an object by itself, as in JSONL; one may be broken."""
+    for _, line in lines:
+        try:
+            if isinstance(load_json(line), dict):
+                return True
+        except UnreadableError:
+            continue
+    return False
+
+
+def _line_rows(lines: Sequence[tuple[int, str]], intake: Intake) -> Iterator[tuple[str, object]]:
+    for number, line in lines:
+        try:
+            yield f"line {number}", load_json(line)
+        except UnreadableError as error:
+            _, _, column = error.place.partition(" column ")
+            place = f"line {number} column {column}" if column else f"line {number}"
+            intake.report(place, str(error))

@@ -1,0 +1,276 @@
+"""Questions and texts in, quotes out: windows, batches, backend and decoder in a row.
+
+This module knows nothing about scores, files of questions or how a reader was trained.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from spanwise.backends import Backend, TorchBackend
+from spanwise.batching import collate, plan_batches
+from spanwise.checkpoints import SETTINGS_FILE, fetch_folder, read_settings
+from spanwise.decoding import Decoder
+from spanwise.errors import FormatError, Problem
+from spanwise.schema import Batch, Example, Prediction, ReaderSettings, WindowSettings
+from spanwise.windows import PairTokenizer, make_windows
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger("spanwise")
+
+Progress = Callable[[int, int], None]
+"""Called with windows done and windows in all: an estimate until the last text is cut."""
+
+# Characters whose windows are in memory at once. Tokenising takes some 200 bytes for each of them;
+# fewer would leave too few windows to sort by length.
+_SLICE = 1_000_000
+
+
+class Reader:
+    """Answers questions with quotes from given texts, or says that the answer is not there.
+
+    Args:
+        backend: runs the model.
+        tokenizer: that of the model.
+        settings: windows, decoding and calibration of the model.
+        batch_size: windows per batch; changes speed and memory, never an answer.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        tokenizer: PairTokenizer,
+        settings: ReaderSettings,
+        *,
+        batch_size: int = 32,
+    ) -> None:
+        self.backend = backend
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.batch_size = batch_size
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+        batch_size: int = 32,
+    ) -> Self:
+        """Load a checkpoint that has a span head. Needs the extra `torch`.
+
+        One without `spanwise.json`, as most on the Hub, is read with default settings; that its
+        probabilities are uncalibrated is logged as a warning.
+
+        Args:
+            model: a folder, or the id of a model on the Hub.
+            revision: branch, tag or commit on the Hub.
+            token: for private and gated models on the Hub.
+            device: as in `TorchBackend`.
+            dtype: as in `TorchBackend`.
+            batch_size: windows per batch.
+
+        Raises:
+            CheckpointError: not found, or without a span head, or incomplete.
+            ConfigError: an unknown device or dtype, or a faulty `spanwise.json`.
+            MissingExtra: PyTorch is not installed.
+        """
+        from spanwise.model import is_causal, load_reader_model
+
+        folder = fetch_folder(model, revision=revision, token=token)
+        stored = read_settings(folder)
+        settings = stored or ReaderSettings()
+        tokenizer = PairTokenizer.from_folder(folder)
+        network = load_reader_model(folder, settings.head)
+        window = clip_window(settings.window, network)
+        if stored is None:
+            # Trained on left padding, an encoder has seen the context first; not so a causal model,
+            # which could not read a question that comes last.
+            context_first = tokenizer.padding_side == "left" and not is_causal(network)
+            window = replace(window, context_first=context_first)
+            logger.warning(
+                "%s has no %s: it is read with default settings, and its probabilities are "
+                "uncalibrated; 'spanwise calibrate %s DATA' fits them on questions of your own",
+                model,
+                SETTINGS_FILE,
+                model,
+            )
+        backend = TorchBackend(network, device=device, dtype=dtype)
+        settings = replace(settings, window=window)
+        return cls(backend, tokenizer, settings, batch_size=batch_size)
+
+    def answer(
+        self, question: str, context: str | Sequence[str], *, top_k: int | None = None
+    ) -> Prediction:
+        """Answer one question from one text, or from the best of several.
+
+        Args:
+            question: as a person would ask it.
+            context: a text of any length, or several. Their answers share one softmax, so they
+                compare; `Answer.context` says which text is quoted.
+            top_k: answers at most, None for as many as share the softmax (`n_best`). No probability
+                depends on it.
+
+        Raises:
+            DataError: a question or text that is empty, blank or no string.
+        """
+        asked = _Question(place="answer", question=question, contexts=_listed(context))
+        return self._read([asked], top_k=top_k, progress=None)[0]
+
+    def answer_many(
+        self,
+        pairs: Iterable[tuple[str, str | Sequence[str]]],
+        *,
+        top_k: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[Prediction]:
+        """Answer many questions, each from its own text or texts; faster than one by one.
+
+        Args:
+            pairs: question and text, or question and texts.
+            top_k: as in `answer`.
+            progress: called after each batch.
+
+        Returns:
+            One prediction for each pair, in their order; its id is the position, "0" for the first.
+
+        Raises:
+            DataError: a pair that is none, or a question or text as in `answer`; all of them.
+        """
+        asked = []
+        items: Iterable[Any] = pairs  # as the caller may have mistaken their type
+        for position, pair in enumerate(items):
+            place = f"pairs[{position}]"
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                message = f"{pair!r:.80} is no pair; give (question, text) or (question, texts)"
+                raise FormatError([Problem(file=place, place="", id=None, message=message)])
+            question, context = pair
+            asked.append(_Question(place=place, question=question, contexts=_listed(context)))
+        return self._read(asked, top_k=top_k, progress=progress)
+
+    def predict(
+        self,
+        examples: Sequence[Example],
+        *,
+        top_k: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[Prediction]:
+        """Answer examples; the answers that they may carry are not looked at.
+
+        Args:
+            examples: questions with their contexts.
+            top_k: as in `answer`.
+            progress: called after each batch.
+
+        Returns:
+            One prediction for each example, in their order and with their ids.
+
+        Raises:
+            DataError: questions or contexts as in `answer`; all of them.
+        """
+        asked = [
+            _Question(
+                place=f"examples[{position}]",
+                id=example.id,
+                question=example.question,
+                contexts=(example.context,),
+            )
+            for position, example in enumerate(examples)
+        ]
+        return self._read(asked, top_k=top_k, progress=progress)
+
+    def _read(
+        self, asked: Sequence["_Question"], *, top_k: int | None, progress: Progress | None
+    ) -> list[Prediction]:
+        problems = [problem for question in asked for problem in question.problems()]
+        if problems:
+            raise FormatError(problems)
+        ids = [str(n) if question.id is None else question.id for n, question in enumerate(asked)]
+        texts = [
+            Example(id=id_, question=question.question, context=context)
+            for id_, question in zip(ids, asked, strict=True)
+            for context in question.contexts
+        ]
+        decoder = Decoder(self.settings.decode, self.settings.calibration)
+        for batch in self._batches(texts, progress or (lambda _done, _all: None)):
+            decoder.add(batch, self.backend(batch))
+        return decoder.predictions(ids, [question.contexts for question in asked], top_k=top_k)
+
+    def _batches(self, texts: Sequence[Example], progress: Progress) -> Iterator[Batch]:
+        """Cut, sort and pad the windows of one slice of the texts after another."""
+        characters = sum(len(text.context) for text in texts)
+        read = cut = done = 0  # characters, windows, windows
+        for part in _slices(texts):
+            windows = make_windows(texts[part], self.tokenizer, self.settings.window)
+            read += sum(len(text.context) for text in texts[part])
+            cut += len(windows)
+            for rows in plan_batches(windows.lengths, batch_size=self.batch_size):
+                batch = collate(windows, rows, pad_token_id=self.tokenizer.pad_token_id)
+                yield replace(batch, example=batch.example + part.start)
+                done += len(rows)
+                progress(done, round(cut * characters / read))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """A question with its texts, as the caller gave them; `place` is how messages call it."""
+
+    place: str
+    id: str | None = None  # None where the caller gave none
+    question: Any
+    contexts: tuple[Any, ...]
+
+    def problems(self) -> list[Problem]:
+        """What cannot be read."""
+        if not self.contexts:
+            message = "there is no text; give at least one"
+            return [Problem(file=self.place, place="context", id=self.id, message=message)]
+        several = len(self.contexts) > 1
+        values = {"question": self.question} | {
+            f"contexts[{n}]" if several else "context": text for n, text in enumerate(self.contexts)
+        }
+        return [
+            Problem(file=self.place, place=name, id=self.id, message=f"{value!r:.80} {fault}")
+            for name, value in values.items()
+            if (fault := _fault(value))
+        ]
+
+
+def _fault(value: Any) -> str:
+    if not isinstance(value, str):
+        return f"is {type(value).__name__}; give a string"
+    return "" if value.strip() else "holds nothing to read; give some text"
+
+
+def _listed(context: Any) -> tuple[Any, ...]:
+    is_list = isinstance(context, Sequence) and not isinstance(context, str | bytes)
+    return tuple(context) if is_list else (context,)
+
+
+def _slices(texts: Sequence[Example]) -> Iterator[slice]:
+    """Neighbouring texts, of `_SLICE` characters or the one text that is longer."""
+    start = size = 0
+    for position, text in enumerate(texts, start=1):
+        size += len(text.context)
+        if size >= _SLICE or position == len(texts):
+            yield slice(start, position)
+            start, size = position, 0
+
+
+def clip_window(window: WindowSettings, model: "torch.nn.Module") -> WindowSettings:
+    """Shorten windows that are longer than what the model has positions for."""
+    from spanwise.model import position_limit
+
+    limit = position_limit(model)
+    if limit is None or window.max_length <= limit:
+        return window
+    logger.info("max_length %d is cut to the model's %d positions", window.max_length, limit)
+    # The share of a window that its neighbour repeats stays what it is by default.
+    return replace(window, max_length=limit, stride=min(window.stride, limit // 3))

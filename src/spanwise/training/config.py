@@ -1,0 +1,308 @@
+"""What a training run is told: a recipe in TOML, flags over it, all faults reported at once.
+
+This module knows nothing about how a run is carried out.
+"""
+
+import json
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from spanwise.errors import ConfigError
+from spanwise.schema import WindowSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """The span head; `depth`, `width` and `dropout` are those of `mlp`.
+
+    Attributes:
+        kind: "linear" is the plain transformers class; "mlp" is spanwise's own.
+        depth: hidden layers.
+        width: units of each.
+        dropout: share of units dropped in training.
+    """
+
+    kind: str = "linear"
+    depth: int = 1
+    width: int = 384
+    dropout: float = 0.1
+
+    def sizes(self) -> dict[str, Any]:
+        """The head as `spanwise.json` keeps it."""
+        return {"kind": "linear"} if self.kind == "linear" else asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """How answers are read off, as in `DecodeSettings`; whether null counts follows from the data.
+
+    Attributes:
+        n_best: spans, besides null, that share the softmax.
+        max_answer_tokens: longest answer, in tokens.
+    """
+
+    n_best: int = 20
+    max_answer_tokens: int = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How weights are fitted.
+
+    Attributes:
+        learning_rate: of AdamW, at its peak.
+        epochs: passes over the windows; may be a fraction.
+        batch_size: windows in a batch.
+        accumulation: batches in a step.
+        warmup: share of the run in which the learning rate rises; it falls linearly after.
+        weight_decay: on weights, not on biases and norms.
+        max_grad_norm: where the gradient is clipped.
+        freeze: "none", "embeddings", "encoder", or so many of the lowest layers.
+        precision: "auto" takes bf16 where the machine computes in it, else fp32.
+        null_windows: "keep", "drop", or "auto": keep where the data has unanswerable questions.
+        patience: stop after so many epochs without a better dev F1; 0 never does.
+        max_minutes: stop, with the learning rate brought down in time; None: no limit.
+        seed: of the fresh head, the order and dropout.
+        report_to: where the Trainer logs, "tensorboard" for one; empty: only `metrics.jsonl`.
+    """
+
+    learning_rate: float = 3e-5
+    epochs: float = 2.0
+    batch_size: int = 16
+    accumulation: int = 1
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    freeze: Literal["none", "embeddings", "encoder"] | int = "none"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    null_windows: Literal["auto", "keep", "drop"] = "auto"
+    patience: int = 0
+    max_minutes: float | None = None
+    seed: int = 0
+    report_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run.
+
+    Attributes:
+        model: folder or Hub id of an encoder, or of a reader to go on from.
+        train: files to learn from, in any form that `corpus` reads.
+        out: the run folder; must not hold anything yet.
+        dev: files to choose the epoch and fit the threshold on; never learnt from.
+        revision: of a Hub model.
+        columns: our column name to the data's, where a table has names of its own.
+        window: how text becomes windows.
+        decode: how answers are read off.
+        head: the span head.
+        fit: how weights are fitted.
+    """
+
+    model: str
+    train: tuple[str, ...]
+    out: str
+    dev: tuple[str, ...] = ()
+    revision: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    window: WindowSettings = field(default_factory=WindowSettings)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, all of it at once.
+
+        Raises:
+            ConfigError: with every problem.
+        """
+        problems = [*_mistyped(self, ""), *([] if _mistyped(self, "") else _impossible(self))]
+        if problems:
+            raise ConfigError(problems)
+
+    def to_toml(self) -> str:
+        """The recipe with every default written out; `read_recipe` reads it back."""
+        lines: list[str] = []
+        sections: list[str] = []
+        for name, value in asdict(self).items():
+            if isinstance(value, Mapping):
+                entries = [_entry(key, entry) for key, entry in value.items() if entry is not None]
+                sections += ["", f"[{name}]", *entries] if entries else []
+            elif value is not None:
+                lines.append(_entry(name, value))
+        return "\n".join([*lines, *sections]) + "\n"
+
+
+def read_recipe(file: str | Path | None, changes: Mapping[str, Any]) -> TrainConfig:
+    """Read a recipe and lay changes over it.
+
+    Args:
+        file: TOML with the fields of `TrainConfig`, sections as tables; None: changes alone.
+        changes: dotted name to value, `{"fit.epochs": 3}`. Text is read as the field's type.
+
+    Raises:
+        ConfigError: no TOML, unknown names, wrong types, values that cannot work; all at once.
+    """
+    data = _read_toml(Path(file)) if file is not None else {}
+    problems = []
+    for name, value in changes.items():
+        section, _, key = name.rpartition(".")
+        target = data.setdefault(section, {}) if section else data
+        kind = _kinds(TrainConfig).get(section) if section else TrainConfig
+        if not isinstance(target, dict) or not is_dataclass(kind) or key not in _kinds(kind):
+            problems.append(_unknown(name))
+        else:
+            target[key] = _parse(value, _kinds(kind)[key])
+    problems += [
+        _unknown(f"{name}.{key}" if key else name)
+        for name, section in data.items()
+        for key in _unknown_keys(name, section)
+    ]
+    problems += [
+        f"{name} is missing; give it in the recipe or as --{name}"
+        for name in ("model", "train", "out")
+        if name not in data
+    ]
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    built = {name: _build(_kinds(TrainConfig)[name], value) for name, value in data.items()}
+    return TrainConfig(**built)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not a TOML recipe: {error}") from error
+
+
+def _kinds(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {entry.name: hints[entry.name] for entry in fields(kind)}
+
+
+def _unknown_keys(name: str, section: Any) -> list[str]:
+    kind = _kinds(TrainConfig).get(name)
+    if kind is None:
+        return [""]
+    if is_dataclass(kind) and isinstance(section, dict):
+        return [key for key in section if key not in _kinds(kind)]
+    return []
+
+
+def _unknown(name: str) -> str:
+    known = [
+        f"{entry}.{key}" if key else entry
+        for entry, kind in _kinds(TrainConfig).items()
+        for key in (_kinds(kind) if is_dataclass(kind) else [""])
+    ]
+    return f"{name} is unknown; known are {', '.join(known)}"
+
+
+def _build(kind: Any, value: Any) -> Any:
+    if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, dict):
+        return kind(**{key: _build(_kinds(kind)[key], entry) for key, entry in value.items()})
+    if get_origin(kind) is tuple:
+        return tuple(value) if isinstance(value, list) else (value,)
+    return float(value) if kind is float and type(value) is int else value
+
+
+def _parse(value: Any, kind: Any) -> Any:
+    """Read a flag's text as a TOML value where the field is no text."""
+    if not isinstance(value, str) or _matches(value, kind):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value  # of a wrong type: reported with the others
+
+
+def _matches(value: Any, kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(_matches(value, entry) for entry in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple | list) and all(_matches(v, arguments[0]) for v in value)
+    if origin is not None:
+        return isinstance(value, Mapping)
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind
+
+
+def _mistyped(value: Any, prefix: str) -> list[str]:
+    problems = []
+    for name, kind in _kinds(type(value)).items():
+        entry = getattr(value, name)
+        if is_dataclass(kind):
+            problems += _mistyped(entry, f"{name}.") if is_dataclass(entry) else []
+        if not (isinstance(entry, kind) if is_dataclass(kind) else _matches(entry, kind)):  # type: ignore[arg-type]
+            problems.append(f"{prefix}{name} is {entry!r}: it must be {_name(kind)}")
+    return problems
+
+
+def _name(kind: Any) -> str:
+    names: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "a bool"}
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(_name(entry) for entry in get_args(kind) if entry is not type(None))
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(kind))
+    return names.get(kind) or ("a list of text" if get_origin(kind) is tuple else "a table")
+
+
+def _impossible(config: TrainConfig) -> list[str]:
+    fit, window = config.fit, config.window
+    least = {
+        "window.max_length": (window.max_length, 8),
+        "window.stride": (window.stride, 0),
+        "window.max_question_tokens": (window.max_question_tokens, 1),
+        "decode.n_best": (config.decode.n_best, 1),
+        "decode.max_answer_tokens": (config.decode.max_answer_tokens, 1),
+        "head.depth": (config.head.depth, 1),
+        "head.width": (config.head.width, 1),
+        "fit.batch_size": (fit.batch_size, 1),
+        "fit.accumulation": (fit.accumulation, 1),
+        "fit.weight_decay": (fit.weight_decay, 0),
+        "fit.patience": (fit.patience, 0),
+    }
+    positive = {
+        "fit.learning_rate": fit.learning_rate,
+        "fit.epochs": fit.epochs,
+        "fit.max_grad_norm": fit.max_grad_norm,
+        "fit.max_minutes": 1.0 if fit.max_minutes is None else fit.max_minutes,
+    }
+    share = {"fit.warmup": fit.warmup, "head.dropout": config.head.dropout}
+    problems = [
+        f"{name} is {value}: it must be at least {low}"
+        for name, (value, low) in least.items()
+        if not value >= low
+    ]
+    problems += [
+        f"{name} is {value}: it must be above 0"
+        for name, value in positive.items()
+        if not 0 < value < float("inf")
+    ]
+    problems += [
+        f"{name} is {value}: it must be from 0 to below 1"
+        for name, value in share.items()
+        if not 0 <= value < 1
+    ]
+    if not config.train:
+        problems.append("train is empty: name at least one file to learn from")
+    if fit.patience and not config.dev:
+        problems.append(f"fit.patience is {fit.patience}, but there is no dev set to judge by")
+    return problems
+
+
+def _entry(name: str, value: Any) -> str:
+    # What JSON writes for text, numbers, bools and lists of them, TOML reads.
+    key = name if name.replace("_", "").isalnum() and name.isascii() else json.dumps(name)
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}"

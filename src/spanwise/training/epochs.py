@@ -1,0 +1,239 @@
+"""What happens between steps and between epochs: progress, scores, checkpoints, warnings.
+
+This module knows nothing about batches or the loss.
+"""
+
+import json
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from spanwise.backends import TorchBackend
+from spanwise.checkpoints import atomic_folder, write_settings
+from spanwise.errors import ConfigError
+from spanwise.evaluation import fit_calibration, score_spans
+from spanwise.model import save_model
+from spanwise.reader import Reader
+from spanwise.schema import Calibration, Example, ReaderSettings
+from spanwise.training.config import TrainConfig
+from spanwise.windows import PairTokenizer
+
+logger = logging.getLogger("spanwise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: steps done.
+        steps: steps of the whole run.
+        loss: mean of the latest steps; None before the first ten.
+        windows_per_second: over the run so far.
+        seconds_left: at that pace, the time limit included.
+    """
+
+    step: int
+    steps: int
+    loss: float | None
+    windows_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a run has made.
+
+    Attributes:
+        folder: the reader, for `Reader.from_pretrained`.
+        epoch: the one kept, counted from 1.
+        scores: its scores on the dev set at the fitted threshold; empty without a dev set.
+        calibration: fitted on the dev set; the default without one.
+    """
+
+    folder: Path
+    epoch: int
+    scores: dict[str, float]
+    calibration: Calibration
+
+
+class Epochs(TrainerCallback):  # type: ignore[misc]
+    """Scores and saves the model after each epoch, and keeps the best.
+
+    Args:
+        config: the run's.
+        model: the bare span model.
+        tokenizer: saved with it.
+        settings: of the reader, but for what is fitted.
+        dev: held-out examples; without any the last epoch is kept.
+        progress: called after each step.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: nn.Module,
+        tokenizer: PairTokenizer,
+        *,
+        settings: ReaderSettings,
+        dev: Sequence[Example],
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.config, self.model, self.tokenizer, self.settings = config, model, tokenizer, settings
+        self.dev, self.progress = dev, progress
+        self.out = Path(config.out)
+        self.log: Callable[[dict[str, float]], None] = lambda _: None  # the Trainer's, once it is
+        self.kept: list[Trained] = []  # best first
+        self.losses: list[float] = []
+        self.windows = 0
+        self.began = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds since the first step began."""
+        return time.monotonic() - self.began
+
+    def on_train_begin(
+        self, _args: TrainingArguments, _state: TrainerState, _control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock."""
+        self.began = time.monotonic()
+
+    def on_step_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Tell the progress; stop when the time is over."""
+        elapsed, limit = self.elapsed(), self.config.fit.max_minutes
+        if limit is not None and elapsed >= 60 * limit:
+            control.should_training_stop = True
+        if self.progress is not None:
+            left = elapsed / state.global_step * (state.max_steps - state.global_step)
+            windows = state.global_step * self.config.fit.batch_size * self.config.fit.accumulation
+            self.progress(
+                Progress(
+                    step=state.global_step,
+                    steps=state.max_steps,
+                    loss=self.losses[-1] if self.losses else None,
+                    windows_per_second=windows / elapsed,
+                    seconds_left=left if limit is None else min(left, 60 * limit - elapsed),
+                )
+            )
+
+    def on_log(
+        self,
+        _args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Keep the loss; stop where it is not finite."""
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        self.losses.append(loss)
+        self._write(step=state.global_step, seconds=round(self.elapsed(), 1), **(logs or {}))
+        if not math.isfinite(loss):
+            control.should_training_stop = True
+
+    def on_epoch_end(
+        self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Score, save, keep the best, and warn of what goes wrong."""
+        if self.losses and not math.isfinite(self.losses[-1]):
+            return
+        epoch = math.ceil(round(state.epoch or 0, 6))
+        trained = self._score(epoch)
+        self._save(trained)
+        self.log({f"dev_{name}": value for name, value in trained.scores.items()})
+        self._write(epoch=epoch, seconds=round(self.elapsed(), 1), dev=trained.scores)
+        better = sorted([*self.kept, trained], key=lambda t: -t.scores.get("f1", t.epoch))
+        for dropped in self.kept:
+            if dropped is not better[0]:
+                shutil.rmtree(dropped.folder)
+        self.kept = [better[0], trained] if better[0] is not trained else [trained]
+        patience = self.config.fit.patience
+        if patience and epoch - better[0].epoch >= patience:
+            logger.info("no better dev F1 for %d epochs: stopping", patience)
+            control.should_training_stop = True
+
+    def finish(self) -> Trained:
+        """Put the best epoch at the top of the run folder.
+
+        Raises:
+            ConfigError: the loss was not finite before an epoch was complete.
+        """
+        if self.losses and not math.isfinite(self.losses[-1]):
+            mend = f"lower fit.learning_rate ({self.config.fit.learning_rate}) or use fp32"
+            if not self.kept:
+                message = f"the loss became {self.losses[-1]} in the first epoch; {mend}"
+                raise ConfigError(message)
+            logger.warning(
+                "the loss became %s; the run was stopped and epoch %d is kept. To go further, %s",
+                self.losses[-1], self.kept[0].epoch, mend,
+            )  # fmt: skip
+        self._warn_of_flat_loss()
+        best = self.kept[0]
+        for file in sorted(best.folder.iterdir()):
+            shutil.copy2(file, self.out / file.name)
+        return replace(best, folder=self.out)
+
+    def _score(self, epoch: int) -> Trained:
+        folder = self.out / "checkpoints" / f"epoch-{epoch}"
+        if not self.dev:
+            return Trained(folder=folder, epoch=epoch, scores={}, calibration=Calibration())
+        device = str(next(self.model.parameters()).device)
+        backend = TorchBackend(self.model, device=device)
+        predictions = Reader(backend, self.tokenizer, self.settings).predict(self.dev)
+        calibration = fit_calibration(
+            self.dev, predictions, fitted_on=", ".join(Path(file).name for file in self.config.dev)
+        )
+        scores = score_spans(self.dev, predictions, threshold=calibration.threshold)
+        logger.info(
+            "epoch %d: EM %.1f, F1 %.1f on dev at threshold %.3f",
+            epoch, scores["exact"], scores["f1"], calibration.threshold,
+        )  # fmt: skip
+        if scores["answered"] == 0 and any(example.answers for example in self.dev):
+            logger.warning(
+                "the reader answers nothing on all %d dev questions: it has collapsed to 'no "
+                "answer'. Train longer, raise fit.learning_rate, or give it more questions that "
+                "have an answer", len(self.dev),
+            )  # fmt: skip
+        return Trained(folder=folder, epoch=epoch, scores=scores, calibration=calibration)
+
+    def _save(self, trained: Trained) -> None:
+        provenance = {
+            **self.settings.provenance,
+            "epoch": trained.epoch,
+            "minutes": round(self.elapsed() / 60, 2),
+            "dev_scores": trained.scores,
+            "recipe": asdict(self.config),
+        }
+        settings = replace(self.settings, calibration=trained.calibration, provenance=provenance)
+        with atomic_folder(trained.folder) as folder:
+            save_model(self.model, folder)
+            self.tokenizer.save(folder)
+            write_settings(folder, settings)
+
+    def _write(self, **entry: Any) -> None:
+        with (self.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _warn_of_flat_loss(self) -> None:
+        part = len(self.losses) // 5
+        if part < 2:
+            return  # fewer than a hundred steps say little
+        early, late = sum(self.losses[:part]) / part, sum(self.losses[-part:]) / part
+        if late > 0.95 * early:
+            logger.warning(
+                "the loss is not falling: %.2f in the first fifth of the run, %.2f in the last. "
+                "Raise fit.learning_rate (%s), freeze less, or train longer",
+                early, late, self.config.fit.learning_rate,
+            )  # fmt: skip

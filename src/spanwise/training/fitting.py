@@ -1,0 +1,179 @@
+"""What the Trainer is given: batches, a model that masks, the loss, the optimizer, its schedule.
+
+This module knows nothing about files, epochs or scores.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import TrainingArguments
+
+from spanwise.batching import collate, plan_batches
+from spanwise.model import accepts_type_ids
+from spanwise.schema import Windows
+from spanwise.training.config import FitConfig
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Batches(Dataset[Tensors]):
+    """Whole batches, drawn anew for each epoch from length-bucketed shuffles.
+
+    Args:
+        windows: all windows.
+        rows: positions of those to learn from.
+        fit: batch size and seed.
+        pad_token_id: fills the batches.
+    """
+
+    def __init__(
+        self, windows: Windows, rows: NDArray[np.int64], fit: FitConfig, *, pad_token_id: int
+    ) -> None:
+        self.windows, self.rows, self.fit, self.pad_token_id = windows, rows, fit, pad_token_id
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the batches of an epoch; the Trainer calls this."""
+        lengths = self.windows.lengths[self.rows]
+        seed = self.fit.seed + epoch
+        self.plan = plan_batches(lengths, batch_size=self.fit.batch_size, seed=seed)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.plan)
+
+    def __getitem__(self, index: int) -> Tensors:
+        """The tensors of a batch: (B, T) each, and (B, 2) labels."""
+        rows = self.rows[self.plan[index]]
+        batch = collate(self.windows, rows, pad_token_id=self.pad_token_id)
+        span_mask = batch.context_mask
+        span_mask[np.arange(len(rows)), batch.null_position] = True
+        arrays = {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "token_type_ids": batch.type_ids,
+            "labels": np.stack([batch.first, batch.last], axis=1),
+        }
+        tensors = {name: torch.from_numpy(array).long() for name, array in arrays.items()}
+        return tensors | {"span_mask": torch.from_numpy(span_mask)}
+
+
+class MaskedModel(nn.Module):
+    """Logits only where an answer, or null, may stand.
+
+    Question and padding tokens take no part in the softmax: they never can be answers, and the
+    decoder never looks at them.
+
+    Args:
+        model: a span model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._type_ids = accepts_type_ids(model)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor,
+        span_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """(B, T) tokens to (B, 2, T) float32 logits of start and end; -inf outside `span_mask`."""
+        type_ids = {"token_type_ids": token_type_ids} if self._type_ids else {}
+        output = self.model(input_ids=input_ids, attention_mask=attention_mask, **type_ids)
+        logits = torch.stack([output.start_logits, output.end_logits], dim=1).float()
+        return logits.masked_fill(~span_mask[:, None], -torch.inf)
+
+
+def span_loss(
+    logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross entropy of start and end, averaged over all windows of a step.
+
+    Args:
+        logits: (B, 2, T) of start and end.
+        labels: (B, 2) first and last token.
+        num_items_in_batch: labels of the whole step, over accumulation and ranks: two a window.
+            The mean of each batch's own mean would count the windows of a small one for more.
+    """
+    losses = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    return losses / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+
+def make_optimizer(model: nn.Module, fit: FitConfig) -> torch.optim.AdamW:
+    """AdamW, fused; no weight decay on biases and norms, which are the vectors."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": fit.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=fit.learning_rate, fused=True)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, fit: FitConfig, *, steps: int, elapsed: Callable[[], float]
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up, then linear decay to zero at the last step or the last second allowed.
+
+    Args:
+        optimizer: its learning rate is the peak.
+        fit: warm-up and time limit.
+        steps: of the whole run.
+        elapsed: seconds since the run began.
+    """
+    warmup = max(1, round(fit.warmup * steps))
+
+    def share(step: int) -> float:
+        done = step / steps
+        if fit.max_minutes is not None:
+            done = max(done, elapsed() / (60 * fit.max_minutes))
+        return min((step + 1) / warmup, max(0.0, 1 - done) / (1 - fit.warmup), 1.0)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+def make_arguments(
+    fit: FitConfig, out: Path, *, device: torch.device, bf16: bool
+) -> TrainingArguments:
+    """The Trainer's settings; saving and scoring are done between the epochs, not by it."""
+    return TrainingArguments(
+        output_dir=str(out),
+        num_train_epochs=fit.epochs,
+        per_device_train_batch_size=1,  # an item is a whole batch
+        gradient_accumulation_steps=fit.accumulation,
+        max_grad_norm=fit.max_grad_norm,
+        train_sampling_strategy="sequential",  # the batches are shuffled already
+        bf16=bf16,
+        use_cpu=device.type == "cpu",
+        seed=fit.seed,
+        logging_steps=10,
+        logging_nan_inf_filter=False,  # it would hide a loss that is not finite
+        save_strategy="no",
+        eval_strategy="no",
+        report_to=list(fit.report_to) or "none",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        dataloader_pin_memory=device.type == "cuda",
+    )
+
+
+def take_only(items: Sequence[Any]) -> Any:
+    """The collator: the one item of the Trainer's batch is the batch."""
+    (item,) = items
+    return item
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether bf16 is computed by the machine itself; elsewhere it is emulated, and slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -1,0 +1,210 @@
+"""A training run: data in, a run folder with the best reader out.
+
+The transformers Trainer does the steps; what it is given (batches, loss, optimizer, schedule) and
+what happens between epochs (scores, checkpoints, warnings) stands here and in `epochs`. This module
+knows nothing about flags or the terminal.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import PrinterCallback, Trainer, set_seed
+
+from spanwise.checkpoints import fetch_folder
+from spanwise.corpus import read_examples
+from spanwise.errors import ConfigError
+from spanwise.model import count_parameters, freeze, is_causal, load_training_model, position_limit
+from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
+from spanwise.training.config import TrainConfig
+from spanwise.training.epochs import Epochs, Progress, Trained
+from spanwise.training.fitting import (
+    Batches,
+    MaskedModel,
+    computes_bf16,
+    make_arguments,
+    make_optimizer,
+    make_schedule,
+    span_loss,
+    take_only,
+)
+from spanwise.windows import PairTokenizer, make_windows
+
+logger = logging.getLogger("spanwise")
+
+_UNREACHABLE = 0.05  # share of answers that no window holds, above which the settings are at fault
+
+
+def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = None) -> Trained:
+    """Fine-tune a span reader.
+
+    The run folder receives the best epoch's model, tokenizer and `spanwise.json`, the resolved
+    recipe, `metrics.jsonl` and, under `checkpoints/`, the last and the best epoch.
+
+    Args:
+        config: everything the run depends on.
+        progress: called after each step.
+
+    Returns:
+        Where the reader is, its best epoch and its scores on the dev set.
+
+    Raises:
+        DataError: files that cannot be learnt from, every fault named.
+        CheckpointError: a model that is not what its config says.
+        ConfigError: settings that cannot work, or a loss that is not finite before a first epoch.
+    """
+    out = _new_folder(config.out)
+    examples = read_examples(config.train, columns=config.columns)
+    dev = read_examples(config.dev, columns=config.columns) if config.dev else ()
+    _warn_of_overlap(examples, dev)
+    fit = config.fit
+    set_seed(fit.seed)
+    folder = fetch_folder(config.model, revision=config.revision)
+    tokenizer = PairTokenizer.from_folder(folder)
+    model = load_training_model(folder, config.head.sizes())
+    freeze(model, fit.freeze)
+    device, bf16 = _place(model, config)
+    settings = _settle(config, model, tokenizer, examples)
+    windows = make_windows(examples, tokenizer, settings.window)
+    _warn_of_unreachable(examples, windows)
+    rows = _choose(windows, settings)
+    trainable, total = count_parameters(model)
+    precision = "bf16" if bf16 else "fp32"
+    logger.info("%s on %s in %s", type(model).__name__, device, precision)
+    logger.info("%s of %s parameters are trained", f"{trainable:,}", f"{total:,}")
+    logger.info("%s windows of %s questions", f"{len(rows):,}", f"{len(examples):,}")
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.toml").write_text(config.to_toml(), encoding="utf-8")
+    batches = Batches(windows, rows, fit, pad_token_id=tokenizer.pad_token_id)
+    epochs = Epochs(config, model, tokenizer, settings=settings, dev=dev, progress=progress)
+    steps = max(1, round(len(batches) / fit.accumulation * fit.epochs))
+    optimizer = make_optimizer(model, fit)
+    trainer = Trainer(
+        model=MaskedModel(model),
+        args=make_arguments(fit, out, device=device, bf16=bf16),
+        train_dataset=batches,
+        data_collator=take_only,
+        compute_loss_func=span_loss,
+        optimizers=(
+            optimizer,
+            make_schedule(optimizer, fit, steps=steps, elapsed=epochs.elapsed),
+        ),
+        callbacks=[epochs],
+    )
+    trainer.remove_callback(PrinterCallback)
+    epochs.log = trainer.log
+    trainer.train()
+    return epochs.finish()
+
+
+def _new_folder(out: str) -> Path:
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"out is {out!r}, which is not empty; name a new folder, or delete it")
+    return folder
+
+
+def _place(model: nn.Module, config: TrainConfig) -> tuple[torch.device, bool]:
+    """Move the model to where it is trained, and say whether bf16 is used there."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    native = computes_bf16(device)
+    if config.fit.precision == "bf16" and not native:
+        logger.warning(
+            "fit.precision is 'bf16', which this machine only emulates: 'fp32' would be faster"
+        )
+    model.to(device)
+    return device, config.fit.precision == "bf16" or (config.fit.precision == "auto" and native)
+
+
+def _settle(
+    config: TrainConfig, model: nn.Module, tokenizer: PairTokenizer, examples: Sequence[Example]
+) -> ReaderSettings:
+    """The settings that the reader is saved with, fitted to its model and data."""
+    limits = [limit for limit in (position_limit(model), tokenizer.model_max_length) if limit]
+    max_length = min([config.window.max_length, *limits])
+    if max_length < config.window.max_length:
+        logger.warning(
+            "window.max_length %d is more than the %d tokens that the model has positions for; "
+            "%d is used", config.window.max_length, max_length, max_length,
+        )  # fmt: skip
+    window = replace(
+        config.window,
+        max_length=max_length,
+        context_first=tokenizer.padding_side == "left" and not is_causal(model),
+    )
+    keep_null = config.fit.null_windows == "keep" or (
+        config.fit.null_windows == "auto" and any(example.answers == () for example in examples)
+    )
+    decode = DecodeSettings(
+        n_best=config.decode.n_best,
+        max_answer_tokens=config.decode.max_answer_tokens,
+        use_null=keep_null,
+    )
+    return ReaderSettings(
+        window=window, decode=decode, head=config.head.sizes(), provenance=_provenance(config)
+    )
+
+
+def _choose(windows: Windows, settings: ReaderSettings) -> NDArray[np.int64]:
+    """Positions of the windows to learn from."""
+    if settings.decode.use_null:
+        return np.arange(len(windows))
+    rows = np.flatnonzero(windows.has_answer)
+    if not len(rows):
+        raise ConfigError("no window holds an answer and null windows are dropped: nothing is left")
+    logger.info("no question is unanswerable: windows without an answer are left out")
+    return rows
+
+
+def _warn_of_unreachable(examples: Sequence[Example], windows: Windows) -> None:
+    answerable = {e for e, example in enumerate(examples) if example.answers}
+    reached = set(windows.example[windows.has_answer].tolist())
+    lost = len(answerable - reached)
+    if lost > _UNREACHABLE * len(answerable):
+        logger.warning(
+            "%d of %d answers lie in no window and cannot be learnt; raise window.max_length or "
+            "window.stride, and see 'spanwise audit'", lost, len(answerable),
+        )  # fmt: skip
+
+
+def _warn_of_overlap(examples: Sequence[Example], dev: Sequence[Example]) -> None:
+    shared = {example.context for example in examples} & {example.context for example in dev}
+    if shared:
+        logger.warning(
+            "%d contexts stand in train and in dev (the first: %r…); dev scores and the threshold "
+            "will look better than they are. Split the data by document",
+            len(shared), min(shared)[:60],
+        )  # fmt: skip
+
+
+def _provenance(config: TrainConfig) -> dict[str, Any]:
+    """Versions, base model and data hashes: what a later reader of the folder wants to know."""
+    versions = {"spanwise": "", "torch": "", "transformers": "", "tokenizers": "", "numpy": ""}
+    for name in versions:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "base_model": config.model,
+        "versions": versions,
+        "train": {file: _sha256(file) for file in config.train},
+        "dev": {file: _sha256(file) for file in config.dev},
+    }
+
+
+def _sha256(source: str) -> str | None:
+    file = Path(source)
+    if not file.is_file():  # a folder or a data set of the Hub
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,249 @@
+"""A tokenizer that is known to pair a question with a context.
+
+It finds out what the tokenizer puts around a pair, by pairing two texts and looking. This module
+knows nothing about windows, labels or models.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from spanwise.errors import CheckpointError, FormatError, MissingExtra, Problem
+from spanwise.schema import Ints
+
+# In three scripts, as a fault may show only where a blank and letters share a token. No letter is
+# one that a normalizer would take apart.
+_PROBE = "Where does the answer stand in the text? где ответ в тексте جواب مكان نص"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLayout:
+    """The S special tokens around a pair of texts.
+
+    Attributes:
+        ids: (S,) in their order.
+        types: (S,) segment ids of these tokens.
+        splits: (4,) `ids[splits[n]:splits[n + 1]]` stand before the first text, between the two,
+            after the second.
+        text_types: (2,) segment ids of the two texts.
+        null: which of them stands for "no answer here"; None where there is no special token.
+    """
+
+    ids: Ints
+    types: Ints
+    splits: NDArray[np.int64]
+    text_types: Ints
+    null: int | None
+
+
+class PairTokenizer:
+    """A `tokenizers.Tokenizer` that is known to pair a question with a context.
+
+    Args:
+        tokenizer: the Rust tokenizer; its own truncation and padding are switched off in a copy.
+        config: `tokenizer_config.json`; `cls_token`, `bos_token`, `pad_token`, `padding_side` and
+            `model_max_length` are read.
+        name: how messages call it.
+
+    Raises:
+        CheckpointError: it cannot tokenise, or its offsets do not point at its own tokens.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, config: Mapping[str, Any] | None = None, *, name: str = ""
+    ) -> None:
+        self.config = dict(config or {})
+        self.name = name or "the tokenizer"
+        self.padding_side: Literal["left", "right"] = (
+            "left" if self.config.get("padding_side") == "left" else "right"
+        )
+        with _rust_errors(self.name):
+            self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
+            self.tokenizer.no_truncation()
+            self.tokenizer.no_padding()
+            self._check_offsets()
+            self.layout = self._find_layout()
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Self:
+        """Read `tokenizer.json`; an older folder without one is converted by transformers.
+
+        Raises:
+            CheckpointError: no tokenizer in the folder, or only a slow (Python) one.
+            MissingExtra: the folder needs a conversion and transformers is not installed.
+        """
+        folder = Path(folder)
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            return cls._convert(folder)
+        with _rust_errors(str(file)):
+            tokenizer = Tokenizer.from_file(str(file))
+        return cls(tokenizer, _read_config(folder), name=str(folder))
+
+    @classmethod
+    def _convert(cls, folder: Path) -> Self:
+        try:
+            from transformers import AutoTokenizer
+        except ImportError:
+            raise MissingExtra("transformers", "torch") from None
+        try:
+            with _rust_errors(str(folder)):
+                loaded = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        except (OSError, ValueError, ImportError, TypeError) as error:
+            message = f"{folder}: no tokenizer can be read from this folder: {error}"
+            raise CheckpointError(message) from error
+        if not loaded.is_fast:
+            message = (
+                f"{folder}: {type(loaded).__name__} is a slow tokenizer: it gives no character "
+                "offsets, so no answer could be placed in its text. Use a checkpoint that has a "
+                "tokenizer.json."
+            )
+            raise CheckpointError(message)
+        files = loaded.vocab_files_names.values()
+        if not any((folder / file).is_file() for file in files):
+            # transformers then makes up a vocabulary of special tokens, and all text is unknown.
+            message = f"{folder}: holds no tokenizer; it needs one of {', '.join(files)}"
+            raise CheckpointError(message)
+        config = {
+            "tokenizer_class": type(loaded).__name__,
+            "padding_side": loaded.padding_side,
+            "model_max_length": loaded.model_max_length,
+            **loaded.special_tokens_map,
+        }
+        return cls(loaded.backend_tokenizer, config, name=str(folder))
+
+    def save(self, folder: str | Path) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json`."""
+        self.tokenizer.save(str(Path(folder) / "tokenizer.json"))
+        text = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
+        (Path(folder) / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id that fills batches; 0 where the tokenizer has none, as it is masked anyway."""
+        return self._token_id("pad_token") or 0
+
+    @property
+    def model_max_length(self) -> int | None:
+        """Most tokens that the tokenizer's own settings allow in a window, where they say so."""
+        limit = self.config.get("model_max_length")
+        return int(limit) if limit is not None and limit < 1e6 else None  # 1e30 means unknown
+
+    def encode_contexts(self, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
+        """Tokenise without special tokens; (n,) ids and (n, 2) character offsets of each text.
+
+        Raises:
+            FormatError: texts that the tokenizer cannot read.
+        """
+        try:
+            with _rust_errors(self.name):
+                encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        except (CheckpointError, TypeError) as error:
+            raise FormatError(filter(None, map(self._problem, texts))) from error
+        return [
+            (_ids(encoding), np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2))
+            for encoding in encodings
+        ]
+
+    def _problem(self, text: str) -> Problem | None:
+        """Why a text cannot be tokenised."""
+        message = ""
+        try:
+            text.encode()
+            with _rust_errors(self.name):
+                self.tokenizer.encode(text, add_special_tokens=False)
+        except UnicodeEncodeError as error:
+            near = text[max(0, error.start - 20) : error.start + 20]
+            message = f"{near!r} holds a lone surrogate, which is no character; replace it"
+        except CheckpointError as error:
+            message = f"{text!r:.80} cannot be tokenised: {error}; reword or remove it"
+        return Problem(file="", place="", id=None, message=message) if message else None
+
+    def _token_id(self, kind: str) -> int | None:
+        token = self.config.get(kind)
+        text = token.get("content") if isinstance(token, dict) else token
+        return self.tokenizer.token_to_id(text) if isinstance(text, str) else None
+
+    def _check_offsets(self) -> None:
+        """Refuse a tokenizer whose offsets miss its own text, as RobBERT's once did by one."""
+        encoding = self.tokenizer.encode(_PROBE, add_special_tokens=False)
+        for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            token = self.tokenizer.decode([token_id])
+            letters = "" if "\ufffd" in token else _letters(token)  # a part of a letter's bytes
+            if letters not in _letters(_PROBE):
+                continue  # the name of the unknown token
+            if letters and letters != _letters(_PROBE[start:end]):
+                message = (
+                    f"{self.name}: its offsets are wrong: the token {token!r} is said to stand at "
+                    f"[{start}:{end}] of {_PROBE!r}, which reads {_PROBE[start:end]!r}. Answers "
+                    "would lose letters. Convert the tokenizer anew from its vocabulary."
+                )
+                raise CheckpointError(message)
+
+    def _find_layout(self) -> PairLayout:
+        """Encode a known text as both texts of a pair and see what stands around them."""
+        vocabulary = ([n] for n in range(self.tokenizer.get_vocab_size()))
+        for text in chain([_PROBE], map(self.tokenizer.decode, vocabulary)):
+            encoding = self.tokenizer.encode(text, text)
+            if 1 in encoding.sequence_ids:
+                break
+        else:
+            raise CheckpointError(f"{self.name}: no text gives a token; its vocabulary is empty")
+        owner = np.array([-1 if number is None else number for number in encoding.sequence_ids])
+        first, second = np.flatnonzero(owner == 0), np.flatnonzero(owner == 1)
+        types = np.array(encoding.type_ids, dtype=np.int32)
+        ids = _ids(encoding)[owner < 0]
+        return PairLayout(
+            ids=ids,
+            types=types[owner < 0],
+            splits=np.array([0, first[0], second[0] - len(first), len(ids)]),
+            text_types=types[[first[0], second[0]]],
+            null=self._find_null(ids.tolist()),
+        )
+
+    def _find_null(self, specials: list[int]) -> int | None:
+        for kind in ("cls_token", "bos_token"):
+            token_id = self._token_id(kind)
+            if token_id in specials:
+                return specials.index(token_id)
+        return 0 if specials else None
+
+
+@contextmanager
+def _rust_errors(name: str) -> Iterator[None]:
+    """Give errors of the Rust side a class: they come as bare Exceptions, or as panics."""
+    try:
+        yield
+    except BaseException as error:
+        # A panic is no Exception, so that callers could not catch it; its class has no import.
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
+            raise
+        raise CheckpointError(f"{name}: the tokenizer fails: {error}") from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        file = folder / name
+        try:
+            if file.is_file():
+                config |= json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"{file}: it is no JSON object: {error}") from error
+    return config
+
+
+def _ids(encoding: Encoding) -> Ints:
+    return np.array(encoding.ids, dtype=np.int32)
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())

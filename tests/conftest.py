@@ -1,0 +1,103 @@
+"""Tiny encoders and tokenizers that the tests make for themselves, and the rule on skips."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny models: a second thread only waits for the first
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+from spanwise.schema import Example, Gold
+
+_WORDS = [
+    *("the", "a", "of", "in", "on", "and", "lamp", "cable", "valve", "bridge", "river", "tower"),
+    *("market", "engine", "signal", "harbour", "red", "green", "blue", "small", "old", "quiet"),
+    *("is", "was", "what", "which", "number", "?", "."),
+]
+
+
+def make_tokenizer() -> Tokenizer:
+    """A BERT-like WordPiece tokenizer over a few words, letters and digits."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=300, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"], show_progress=False
+    )
+    alphabet = [*"abcdefghijklmnopqrstuvwxyz0123456789"]
+    tokenizer.train_from_iterator([" ".join([*_WORDS, *alphabet])] * 5, trainer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer
+
+
+def make_colours(count: int, *, seed: int, unanswerable: float = 0.0) -> list[Example]:
+    """Questions that a tiny model can learn: the answer is the one colour in the context."""
+    draw = random.Random(seed)
+    examples = []
+    for number in range(count):
+        words = draw.choices(_WORDS[:16], k=10)
+        place, colour = draw.randrange(10), draw.choice(["red", "green", "blue"])
+        answers: tuple[Gold, ...] = ()
+        if draw.random() >= unanswerable:
+            words[place] = colour
+            start = len(" ".join([*words[:place], ""]))
+            answers = (Gold(text=colour, start=start, end=start + len(colour)),)
+        key, context = f"{seed}-{number}", " ".join(words)
+        examples.append(Example(id=key, question="which ?", context=context, answers=answers))
+    return examples
+
+
+@pytest.fixture(scope="session")
+def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Save a bare tiny BERT encoder with its tokenizer; keywords change its configuration."""
+
+    def make(**changes: Any) -> Path:
+        import torch
+        from transformers import BertConfig, BertModel
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        folder = tmp_path_factory.mktemp("encoder")
+        tokenizer = make_tokenizer()
+        sizes: dict[str, Any] = {
+            "vocab_size": tokenizer.get_vocab_size(),
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "max_position_embeddings": 64,
+        }
+        torch.manual_seed(0)
+        BertModel(BertConfig(**(sizes | changes))).save_pretrained(folder)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer_config.json").write_text(
+            '{"cls_token": "[CLS]", "pad_token": "[PAD]", "model_max_length": 64}',
+            encoding="utf-8",
+        )
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encoder(make_encoder: Callable[..., Path]) -> Path:
+    """A bare tiny BERT encoder without dropout."""
+    return make_encoder(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a skipped test has not been passed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [
+        report
+        for report in (reporter.stats.get("skipped", []) if reporter else [])
+        if "gpu" not in report.keywords
+    ]
+    if os.environ.get("CI") and skipped and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
