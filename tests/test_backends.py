@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import nn
@@ -232,6 +232,7 @@ def test_a_string_without_a_token_is_refused() -> None:
         FakeBackend({"Paris": 1.0, "": 2.0}, TOKENIZER)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(data=st.data())
 def test_the_search_equals_its_twin(data: st.DataObject) -> None:
     rows, tokens = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 8))

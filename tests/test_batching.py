@@ -4,7 +4,7 @@ from math import ceil
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanwise.batching import collate, plan_batches
@@ -61,6 +61,7 @@ def collate_slowly(windows: Windows, indices: list[int]) -> Batch:
     )
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     lengths=st.lists(st.integers(1, 400), max_size=700),
     batch_size=st.integers(1, 9),
@@ -110,6 +111,7 @@ def test_a_batch_size_below_one_is_refused(batch_size: int) -> None:
         plan_batches([1, 2], batch_size=batch_size)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(data=st.data(), lengths=st.lists(st.integers(1, 12), min_size=1, max_size=9))
 def test_collate_equals_its_twin(data: st.DataObject, lengths: list[int]) -> None:
     windows = numbered_windows(lengths)

@@ -296,9 +296,9 @@ def peak_of(reader: Reader, texts: list[str]) -> int:
 
 
 def test_memory_does_not_grow_with_the_number_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "_SLICE", 50_000)
+    monkeypatch.setattr(reader_module, "_SLICE", 20_000)
     reader = fake_reader({"Paris": 8.0}, settings=replace(SETTINGS, window=WindowSettings()))
-    texts = [long_text(50_000) + str(n) for n in range(8)]
+    texts = [long_text(20_000) + str(n) for n in range(8)]
     assert peak_of(reader, texts) < 1.5 * peak_of(reader, texts[:1])
 
 

@@ -37,32 +37,28 @@ _SPECIALS = ["<s>", "</s>", "<pad>", "<unk>", "<cls>", "<sep>"]
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A tokenizer, what its `tokenizer_config.json` says, and the order that its model reads."""
+    """A tokenizer, what its `tokenizer_config.json` says, and the order that its model reads.
+
+    Attributes:
+        prefixed: the reference leaves a blank at the start of the context of later windows.
+    """
 
     tokenizer: Tokenizer
     config: dict[str, Any] = field(default_factory=dict)
     context_first: bool = False
-
-    def pair(self) -> PairTokenizer:
-        return PairTokenizer(self.tokenizer, self.config)
-
-    def reference(self) -> PreTrainedTokenizerFast:
-        """What windows must equal; once through JSON, as from a file."""
-        rust = Tokenizer.from_str(self.tokenizer.to_str())
-        return PreTrainedTokenizerFast(tokenizer_object=rust, **self.config)
+    prefixed: bool = False
 
 
-def template(pair: str) -> processors.TemplateProcessing:
-    """A post-processor with special tokens where `pair` says."""
+def _template(pieces: str) -> processors.TemplateProcessing:
     specials = [(token, number) for number, token in enumerate(_SPECIALS)]
-    return processors.TemplateProcessing(single="$A", pair=pair, special_tokens=specials)
+    return processors.TemplateProcessing(single="$A", pair=pieces, special_tokens=specials)
 
 
-_ROBERTA = template("<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0")
-_LLAMA = template("<s>:0 $A:0 <s>:1 $B:1")
-_BOTH_ENDS = template("<s>:0 $A:0 </s>:0 <s>:1 $B:1 </s>:1")
-_T5 = template("$A:0 </s>:0 $B:0 </s>:0")
-_XLNET = template("$A:0 <sep>:0 $B:1 <sep>:1 <cls>:2")
+_ROBERTA = _template("<s>:0 $A:0 </s>:0 </s>:0 $B:0 </s>:0")
+_LLAMA = _template("<s>:0 $A:0 <s>:1 $B:1")
+_BOTH_ENDS = _template("<s>:0 $A:0 </s>:0 <s>:1 $B:1 </s>:1")
+_T5 = _template("$A:0 </s>:0 $B:0 </s>:0")
+_XLNET = _template("$A:0 <sep>:0 $B:1 <sep>:1 <cls>:2")
 _CONFIG = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 
@@ -189,6 +185,7 @@ _KINDS: dict[str, Callable[[], Kind]] = {
     "bytes, roberta, prefixed": lambda: Kind(
         tokenizer=_byte_level(prefix=True, processor=_roberta(prefix=True)),
         config=_CONFIG | {"cls_token": "<s>"},
+        prefixed=True,
     ),
     "bytes, template": lambda: Kind(
         tokenizer=_byte_level(prefix=False, processor=_ROBERTA), config=_CONFIG
@@ -204,6 +201,7 @@ _KINDS: dict[str, Callable[[], Kind]] = {
     ),
     "bytes, trimmed, prefixed": lambda: Kind(
         tokenizer=_byte_level(prefix=True, processor=processors.ByteLevel(trim_offsets=True)),
+        prefixed=True,
     ),
     "bytes, untrimmed, template": lambda: Kind(
         tokenizer=_byte_level(
@@ -228,7 +226,6 @@ _KINDS: dict[str, Callable[[], Kind]] = {
 }
 
 NAMES = tuple(_KINDS)
-PREFIXED = tuple(name for name in NAMES if name in ("bytes, roberta, prefixed", "bytes, trimmed, prefixed"))
 
 
 @cache
@@ -239,9 +236,11 @@ def kind(name: str) -> Kind:
 
 @cache
 def pair(name: str) -> PairTokenizer:
-    return kind(name).pair()
+    return PairTokenizer(kind(name).tokenizer, kind(name).config)
 
 
 @cache
 def reference(name: str) -> PreTrainedTokenizerFast:
-    return kind(name).reference()
+    """What windows must equal; once through JSON, as from a file."""
+    rust = Tokenizer.from_str(kind(name).tokenizer.to_str())
+    return PreTrainedTokenizerFast(tokenizer_object=rust, **kind(name).config)

@@ -126,6 +126,9 @@ def _find_in_set(file: str, scan: Scan) -> Found:
                         f"which reads {there}; --fix moves it to where it stands, or drops it"
                     )
                     yield found("misaligned", file, example, message)
+            elif not gold.text.strip():
+                message = f"answer {show(gold.text)} is blank; --fix drops it"
+                yield found("blank_edges", file, example, message)
             elif gold.text != gold.text.strip():
                 message = f"answer {show(gold.text)} has blanks around it; --fix trims them"
                 yield found("blank_edges", file, example, message)

@@ -96,10 +96,10 @@ def _repair_golds(
 
 def _nearest(gold: Gold, context: str) -> int | None:
     """Where the text of an answer stands, nearest to its start; the earlier of two."""
-    if stands(gold, context):
-        return gold.start
     if not gold.text:
         return None
+    if stands(gold, context):
+        return gold.start
     start = max(gold.start, 0)  # find and rfind would count a negative place from the end
     places = context.rfind(gold.text, 0, start + len(gold.text)), context.find(gold.text, start)
     return min((p for p in places if p >= 0), key=lambda p: abs(p - gold.start), default=None)

@@ -152,7 +152,7 @@ class TokenAudit:
     def _cover(self, file: str, example: Example, offsets: Ints) -> Iterator[Covered]:
         context = example.context
         golds = [trim(gold) for gold in example.answers or () if stands(gold, context)]
-        for gold in dict.fromkeys(golds):  # annotators often agree
+        for gold in dict.fromkeys(gold for gold in golds if gold.text):  # annotators often agree
             answer = cover(gold, context, offsets)
             if answer is None:
                 message = f"answer {show(gold.text)} gives no token; remove it, or quote more"

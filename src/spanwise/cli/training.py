@@ -1,6 +1,5 @@
 """`train`: a recipe, flags over it, and a live line."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,14 +19,16 @@ _UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0}
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    extra = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(epilog=_EXAMPLES, context_settings=extra)(train)
+    app.command(epilog=_EXAMPLES, context_settings={"ignore_unknown_options": True})(train)
 
 
 def train(
-    context: typer.Context,
-    recipe: Annotated[
-        Path | None, typer.Argument(help="TOML file with any of the settings.")
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE.toml] [--section.key VALUE]...",
+            help="A recipe, and any of its settings as flags.",
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Folder or Hub id of an encoder.")] = None,
     train: Annotated[list[str] | None, typer.Option(help="Data to learn from; repeatable.")] = None,
@@ -38,15 +39,15 @@ def train(
     out: Annotated[str | None, typer.Option(help="Run folder; must not hold anything.")] = None,
     max_time: Annotated[str | None, typer.Option(help="Stop in time: 90s, 30m, 1.5h.")] = None,
 ) -> None:
-    """Fine-tune a span reader. Every setting of the recipe is a flag too: --section.key VALUE."""
+    """Fine-tune a span reader. Every setting of a recipe is a flag too: --section.key VALUE."""
     flags = {"model": model, "train": train, "dev": dev, "out": out}
     changes: dict[str, Any] = {name: value for name, value in flags.items() if value}
     if max_time is not None:
         changes["fit.max_minutes"] = _minutes(max_time)
-    changes |= _dotted(context.args)
+    recipe, dotted = _split(settings or [])
     from spanwise.training import read_recipe
 
-    run(read_recipe(recipe, changes))
+    run(read_recipe(recipe, changes | dotted))
 
 
 def run(config: Any) -> None:
@@ -82,19 +83,20 @@ def _minutes(text: str) -> float:
     return value
 
 
-def _dotted(arguments: list[str]) -> dict[str, str]:
-    """`--section.key value` and `--section.key=value` as a mapping."""
+def _split(arguments: list[str]) -> tuple[str | None, dict[str, str]]:
+    """A recipe, and `--section.key value` or `--section.key=value` as a mapping."""
+    recipe: str | None = None
     changes: dict[str, str] = {}
     rest = iter(arguments)
     for argument in rest:
         name, has_value, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--") or "." not in name:
-            raise typer.BadParameter(
-                f"{argument!r} is no option; settings read --section.key VALUE"
-            )
-        if not has_value:
-            value = next(rest, "")
-        if not value:
-            raise typer.BadParameter(f"--{name} needs a value")
-        changes[name] = value
-    return changes
+        if not argument.startswith("--") and recipe is None:
+            recipe = argument
+        elif not argument.startswith("--") or "." not in name:
+            message = f"{argument!r} is no option; settings read --section.key VALUE"
+            raise typer.BadParameter(message)
+        else:
+            changes[name] = value if has_value else next(rest, "")
+            if not changes[name]:
+                raise typer.BadParameter(f"--{name} needs a value")
+    return recipe, changes

@@ -22,8 +22,9 @@ def write_examples(
     """Write examples so that reading them gives the same ones in the same order.
 
     SQuAD JSON is grouped by title and context, in version 2.0 where a question is labelled as
-    unanswerable. The file is complete or not there: it is written beside its place, then moved.
-    Folders on the way are made. Neither form stores `Gold.end`: on reading it is start plus the length of the text.
+    unanswerable. The file is complete or not there: it is written beside its place, then moved;
+    missing folders are made. Neither form stores `Gold.end`: read again, it is the start plus the
+    length of the text.
 
     Raises:
         ConfigError: if `form` is another.

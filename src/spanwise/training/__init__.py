@@ -1,5 +1,6 @@
 """Fine-tune an encoder with a span head, or a head over a frozen encoder."""
 
+from spanwise.errors import MissingExtra
 from spanwise.training.config import (
     DecodeConfig,
     FitConfig,
@@ -7,8 +8,14 @@ from spanwise.training.config import (
     TrainConfig,
     read_recipe,
 )
-from spanwise.training.epochs import Progress, Trained
-from spanwise.training.run import train
+
+try:
+    from spanwise.training.epochs import Progress, Trained
+    from spanwise.training.run import train
+except ModuleNotFoundError as error:
+    if error.name in {"torch", "transformers", "accelerate"}:
+        raise MissingExtra(error.name, "torch") from None
+    raise
 
 __all__ = [
     "DecodeConfig",

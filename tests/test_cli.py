@@ -1,0 +1,292 @@
+"""The command line: what it prints where, and its exit status."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from spanwise.checkpoints import write_settings
+from spanwise.cli import main
+from spanwise.corpus import read_examples, write_examples
+from spanwise.schema import Example, Gold, ReaderSettings, WindowSettings
+from tests.conftest import make_colours
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `spanwise` in this process."""
+
+    def call(*arguments: object, stdin: bytes = b"") -> Done:
+        monkeypatch.setattr(sys, "argv", ["spanwise", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Done(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
+    """A reader's folder; its head is random."""
+    from spanwise.model import load_training_model, save_model
+    from spanwise.windows import PairTokenizer
+
+    folder = tmp_path_factory.mktemp("reader")
+    save_model(load_training_model(encoder, {"kind": "linear"}), folder)
+    PairTokenizer.from_folder(encoder).save(folder)
+    window = WindowSettings(max_length=32, stride=8, max_question_tokens=8)
+    write_settings(folder, ReaderSettings(window=window))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A small labelled file."""
+    file = tmp_path / "data.json"
+    write_examples(file, make_colours(8, seed=1, unanswerable=0.3), form="squad")
+    return file
+
+
+VERBS = ["audit", "train", "evaluate", "score", "answer", "demo"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_every_verb_ends_with_two_runnable_examples(run: Run, verb: str) -> None:
+    done = run(verb, "--help")
+    assert done.status == 0
+    examples = done.out.partition("Examples:\n")[2].strip().splitlines()
+    assert len(examples) == 2
+    assert all(f"spanwise {verb}" in line for line in examples)
+
+
+def test_help_names_every_verb(run: Run) -> None:
+    done = run("--help")
+    assert all(f"  {verb} " in done.out for verb in VERBS)
+
+
+def test_bad_usage_is_status_2(run: Run, data: Path) -> None:
+    assert run("audit").status == 2
+    assert run("frobnicate").status == 2
+    done = run("train", "--epochs", "3")
+    assert done.status == 2
+    assert "--section.key VALUE" in done.err
+
+
+def test_an_error_is_one_message_and_status_1(run: Run, tmp_path: Path) -> None:
+    done = run("evaluate", tmp_path / "nowhere", tmp_path / "none.json")
+    assert done.status == 1
+    assert done.out == ""
+    assert done.err.startswith("error:")
+    assert "none.json" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.json"):
+        run("--debug", "evaluate", tmp_path / "nowhere", tmp_path / "none.json")
+
+
+def test_brackets_in_a_message_survive(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "bad.json"
+    file.write_text('{"version": "v2.0", "data": [{"paragraphs": [{"context": "x"}]}]}')
+    assert "data[0].paragraphs[0]" in run("evaluate", tmp_path, file).err.replace("\n", "")
+
+
+def test_audit_counts_and_shows(run: Run, data: Path, encoder: Path) -> None:
+    done = run("audit", data, "--model", encoder, "--show", 2, "--strict")
+    assert done.status == 0
+    for part in (
+        "questions",
+        "unanswerable",
+        "windows",
+        "oracle",
+        "100.00 / 100.00",
+        "no findings",
+    ):
+        assert part in done.out
+    assert done.out.count("which ?") == 2
+
+
+def test_audit_json_is_one_object(run: Run, data: Path, encoder: Path) -> None:
+    found = json.loads(run("audit", data, "--model", encoder, "--json").out)
+    assert found["counts"]["questions"] == 8
+    assert found["oracle"]["f1"] == 100.0
+    assert found["findings"] == []
+
+
+def test_audit_strict_is_status_1_and_fix_mends(run: Run, tmp_path: Path) -> None:
+    file, fixed = tmp_path / "moved.json", tmp_path / "fixed.json"
+    moved = Example(
+        id="m1",
+        question="which ?",
+        context="the red lamp",
+        answers=(Gold(text="red", start=5, end=8),),
+    )
+    write_examples(file, [moved], form="squad")
+    done = run("audit", file, "--fix", fixed, "--strict")
+    assert done.status == 1
+    assert "'red' is not at context[5:8]" in done.out
+    assert "m1" in done.err
+    assert run("audit", fixed, "--strict").status == 0
+    assert read_examples(fixed)[0].answers == (Gold(text="red", start=4, end=7),)
+
+
+def test_score_prints_the_official_keys(run: Run, tmp_path: Path, data: Path) -> None:
+    predictions = tmp_path / "predictions.json"
+    golds = {e.id: e.answers[0].text if e.answers else "" for e in read_examples(data)}
+    predictions.write_text(json.dumps(golds))
+    done = run("score", data, predictions, "--json")
+    scores = json.loads(done.out)
+    assert done.status == 0
+    assert list(scores)[:3] == ["exact", "f1", "total"]
+    assert (scores["exact"], scores["f1"], scores["total"]) == (100.0, 100.0, 8)
+    assert "100.00" in run("score", data, predictions).out
+
+
+def test_score_reports_missing_predictions_and_refuses_unknown_ids(
+    run: Run, tmp_path: Path, data: Path
+) -> None:
+    predictions = tmp_path / "predictions.json"
+    golds = {e.id: e.answers[0].text if e.answers else "" for e in read_examples(data)}
+    first = next(iter(golds))
+    predictions.write_text(json.dumps({key: golds[key] for key in golds if key != first}))
+    done = run("score", data, predictions, "--json")
+    assert json.loads(done.out)["exact"] == 87.5
+    assert f"1 questions have no prediction and count as wrong, {first} first" in done.err
+    assert "script would say: exact 100" in done.err
+    predictions.write_text(json.dumps(golds | {"stranger": "x"}))
+    done = run("score", data, predictions)
+    assert done.status == 1
+    assert "stranger" in done.err
+
+
+def test_score_with_probabilities_adds_the_best_thresholds(
+    run: Run, tmp_path: Path, data: Path
+) -> None:
+    examples = read_examples(data)
+    predictions, nulls = tmp_path / "p.json", tmp_path / "n.json"
+    predictions.write_text(json.dumps({e.id: "red" for e in examples}))
+    nulls.write_text(json.dumps({e.id: 0.1 if e.answers else 0.9 for e in examples}))
+    done = run("score", data, predictions, "--no-answer-probabilities", nulls, "--json")
+    scores = json.loads(done.out)
+    assert {"best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"} <= set(scores)
+    assert scores["best_f1_thresh"] == 0.1
+    assert run("score", data, predictions, "--rules", "3").status == 2
+
+
+def test_evaluate_reads_on_past_a_faulty_question(run: Run, tmp_path: Path, reader: Path) -> None:
+    file = tmp_path / "moved.json"
+    good = make_colours(3, seed=2)
+    moved = Example(
+        id="m1",
+        question="which ?",
+        context="the red lamp",
+        answers=(Gold(text="red", start=5, end=8),),
+    )
+    write_examples(file, [*good, moved], form="squad")
+    done = run("evaluate", reader, file, "--json")
+    assert done.status == 0
+    assert json.loads(done.out)["total"] == 4
+    assert "m1" in done.err
+
+
+def test_evaluate_writes_predictions_that_score_the_same(
+    run: Run, tmp_path: Path, data: Path, reader: Path
+) -> None:
+    predictions = tmp_path / "predictions.json"
+    scores = json.loads(run("evaluate", reader, data, "--predictions", predictions, "--json").out)
+    again = json.loads(run("score", data, predictions, "--json").out)
+    assert (scores["exact"], scores["f1"]) == (again["exact"], again["f1"])
+    assert "threshold" in scores
+    assert "at the stored threshold" in run("evaluate", reader, data).out
+
+
+def test_answer_prints_the_prediction_as_json(run: Run, tmp_path: Path, reader: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(b"\xef\xbb\xbf" + b"the red lamp\r\nwas old")
+    done = run("answer", reader, "-q", "which ?", "-c", text, "--json", "--top-k", 3)
+    prediction = json.loads(done.out)
+    assert done.status == 0
+    assert len(prediction["answers"]) == 3
+    for answer in prediction["answers"]:
+        assert "the red lamp\r\nwas old"[answer["start"] : answer["end"]] == answer["text"]
+        assert 0 <= answer["probability"] <= 1
+    assert prediction["best"] is None or prediction["best"] == prediction["answers"][0]
+    assert 0 <= prediction["null_probability"] <= 1
+
+
+def test_answer_reads_stdin_and_several_texts(run: Run, tmp_path: Path, reader: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("the blue valve")
+    done = run("answer", reader, "-q", "which ?", "-c", "-", "-c", other, stdin=b"a [red] lamp")
+    assert done.status == 0
+    assert "characters" in done.out
+    assert "probability" in done.out
+    assert "uncalibrated" in done.out
+
+
+def test_answer_refuses_what_is_no_text(run: Run, tmp_path: Path, reader: Path) -> None:
+    done = run("answer", reader, "-q", "which ?", "-c", tmp_path / "none.txt")
+    assert done.status == 1
+    assert "cannot be read" in done.err
+    done = run("answer", reader, "-q", "which ?", "-c", "-", stdin=b"\xff\xfe")
+    assert done.status == 1
+    assert "not UTF-8" in done.err
+    done = run("answer", reader, "-q", " ", "-c", "-", stdin=b"text")
+    assert done.status == 1
+
+
+def test_train_takes_flags_and_leaves_a_reader(
+    run: Run, tmp_path: Path, data: Path, encoder: Path
+) -> None:
+    out = tmp_path / "run"
+    done = run(
+        "train", "--model", encoder, "--train", data, "--dev", data, "--out", out,
+        "--fit.epochs", "1", "--fit.precision=fp32", "--window.max_length", "32",
+        "--window.stride", "8", "--window.max_question_tokens", "8", "--max-time", "5m",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert f"reader of epoch 1 in {out}" in done.out.replace("\n", "")
+    assert "parameters are trained" in done.err
+    assert run("evaluate", out, data, "--json").status == 0
+
+
+def test_train_names_what_is_wrong_with_its_flags(run: Run) -> None:
+    done = run("train", "--fit.lr", "1")
+    assert done.status == 1
+    for part in ("fit.lr is unknown", "model is missing", "train is missing", "out is missing"):
+        assert part in done.err
+    done = run("train", "--model", "m", "--train", "t", "--out", "o", "--max-time", "soon")
+    assert "--max-time 'soon'" in done.err
+
+
+def test_columns_name_a_tables_own_columns(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("key,q,text\n1,which ?,the red lamp\n")
+    done = run("audit", file, "--columns", "id=key,question=q,context=text", "--json")
+    assert json.loads(done.out)["counts"]["questions"] == 1
+    done = run("audit", file, "--columns", "question")
+    assert done.status == 1
+    assert "'question'" in done.err
