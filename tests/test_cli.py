@@ -273,6 +273,33 @@ def test_train_takes_flags_and_leaves_a_reader(
     assert run("evaluate", out, data, "--json").status == 0
 
 
+def test_train_reads_a_table_with_columns_of_its_own(
+    run: Run, tmp_path: Path, encoder: Path
+) -> None:
+    file, out = tmp_path / "table.jsonl", tmp_path / "run"
+    row = {
+        "key": 1,
+        "q": "which ?",
+        "text": "the red lamp",
+        "a": [{"text": "red", "answer_start": 4}],
+    }
+    file.write_text(json.dumps(row))
+    names = "id=key,question=q,context=text,answers=a"
+    done = run("train", "--model", encoder, "--train", file, "--out", out, "--columns", names)
+    assert done.status == 0, done.err
+    assert (out / "recipe.toml").read_text().count("key") == 1
+
+
+def test_a_place_that_cannot_be_written_is_one_message(
+    run: Run, tmp_path: Path, data: Path, reader: Path
+) -> None:
+    file = tmp_path / "no folder" / "predictions.json"
+    done = run("evaluate", reader, data, "--predictions", file)
+    assert done.status == 1
+    assert "predictions.json" in done.err.replace("\n", "")
+    assert "Traceback" not in done.err
+
+
 def test_train_names_what_is_wrong_with_its_flags(run: Run) -> None:
     done = run("train", "--fit.lr", "1")
     assert done.status == 1

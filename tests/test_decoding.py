@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spanwise.decoding import Decoder
@@ -202,7 +202,7 @@ def check_against_twin(
 
 
 @given(cases())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_equals_the_twin(case: tuple[list[list[Window]], list[int], DecodeSettings]) -> None:
     check_against_twin(*case)
 
@@ -229,7 +229,7 @@ WORDS = [(0, 3), (4, 7), (8, 11)]  # "one two six"
 
 
 @given(cases())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_probabilities_are_shares(
     case: tuple[list[list[Window]], list[int], DecodeSettings],
 ) -> None:
@@ -394,7 +394,7 @@ def test_a_blank_token_lends_its_logits_to_its_neighbours() -> None:
 
 
 @given(cases(), st.integers(1, 4), st.integers(0, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_predictions_do_not_depend_on_company(
     case: tuple[list[list[Window]], list[int], DecodeSettings], size: int, extra: int
 ) -> None:

@@ -214,9 +214,12 @@ def test_the_trainer_draws_new_batches_in_each_epoch(
 ) -> None:
     epochs: list[int] = []
     draw = Batches.set_epoch
-    monkeypatch.setattr(
-        Batches, "set_epoch", lambda self, epoch: (epochs.append(epoch), draw(self, epoch))[1]
-    )
+
+    def draw_and_note(self: Batches, epoch: int) -> None:
+        epochs.append(epoch)
+        draw(self, epoch)
+
+    monkeypatch.setattr(Batches, "set_epoch", draw_and_note)
     train(recipe(make_colours(20, seed=8), fit=FitConfig(epochs=3, precision="fp32")))
     assert sorted(set(epochs)) == [0, 1, 2]
 
@@ -233,8 +236,8 @@ def test_a_custom_head_over_a_frozen_encoder_trains_the_head_alone(
     settings = read_settings(folder)
     assert settings is not None
     assert settings.head == {"kind": "mlp", "depth": 2, "width": 16, "dropout": 0.1}
-    before = load_training_model(encoder, {"kind": "mlp"}).encoder.state_dict()  # type: ignore[union-attr, operator]
-    after = load_reader_model(folder, settings.head).encoder.state_dict()  # type: ignore[union-attr, operator]
+    before = load_training_model(encoder, {"kind": "mlp"}).encoder.state_dict()  # type: ignore[union-attr]
+    after = load_reader_model(folder, settings.head).encoder.state_dict()  # type: ignore[union-attr]
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert Reader.from_pretrained(folder).answer("which ?", "red lamp").answers
 

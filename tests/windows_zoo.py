@@ -25,7 +25,7 @@ TEXTS = (
     "مكتبة المدينة تفتح أبوابها في الساعة التاسعة صباحًا كل يوم.",
     "ห้องสมุดของเมืองเปิดทุกวันเวลาเก้าโมงเช้า",
     "शहर का पुस्तकालय हर दिन सुबह नौ बजे खुलता है।",
-    "Cafe\u0301 re\u0301sume\u0301 nai\u0308ve A\u030angstro\u0308m, letters with marks of their own.",
+    "Cafe\u0301 re\u0301sume\u0301 nai\u0308ve A\u030angstro\u0308m: marks of their own.",
     "👩‍🔬 measured ½ litre at 20 ℃ 🎉🎉 and wrote „ﬂour“ ﬃ times ²³.",
     "Городская библиотека открыта с девяти утра; где ключ от двери?",
     " The keeper of the library opens the door at nine, and the lighthouse at night. ",
@@ -63,7 +63,7 @@ _CONFIG = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_t
 
 
 def _word_piece(*, lowercase: bool) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -110,7 +110,7 @@ def _unigram(scheme: Literal["always", "first", "never"], processor: Any) -> Tok
     trainer = trainers.UnigramTrainer(
         vocab_size=400,
         special_tokens=_SPECIALS,
-        unk_token="<unk>",  # noqa: S106
+        unk_token="<unk>",
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS * 3, trainer)
@@ -119,7 +119,7 @@ def _unigram(scheme: Literal["always", "first", "never"], processor: Any) -> Tok
 
 
 def _meta_bpe(scheme: Literal["always", "first", "never"], processor: Any) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))  # noqa: S106
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()]
     )
@@ -133,7 +133,7 @@ def _meta_bpe(scheme: Literal["always", "first", "never"], processor: Any) -> To
 
 def _llama_two() -> Tokenizer:
     """Blanks are replaced by the normalizer; letters that are unknown fall back to bytes."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))  # noqa: S106
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     )
@@ -156,7 +156,7 @@ def _llama_two() -> Tokenizer:
 
 def _words() -> Tokenizer:
     """No special token stands around a pair; a text may have no token."""
-    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.WordLevelTrainer(
         vocab_size=200, special_tokens=_SPECIALS, show_progress=False

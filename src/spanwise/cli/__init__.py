@@ -9,6 +9,7 @@ import sys
 
 import typer
 from rich.logging import RichHandler
+from rich.text import Text
 
 from spanwise import __version__
 from spanwise.cli import data, demo, reading, training
@@ -44,18 +45,14 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app()
-    except SpanwiseError as error:
+    except (SpanwiseError, OSError) as error:  # a full disk, a folder that may not be written
         if debug:
             raise
-        stderr.print(f"[bold red]error:[/] {_escape(error)}", highlight=False, soft_wrap=True)
+        stderr.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         stderr.print("interrupted")
         sys.exit(130)
-
-
-def _escape(error: SpanwiseError) -> str:
-    return str(error).replace("[", r"\[")
 
 
 def _log_to_stderr() -> None:

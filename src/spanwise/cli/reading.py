@@ -115,6 +115,8 @@ def evaluate(
     dtype: Dtype = "float32",
 ) -> None:
     """Score a reader with the SQuAD metrics at its stored threshold, and at the oracle's."""
+    if predictions is not None and not predictions.parent.is_dir():
+        raise ConfigError(f"--predictions {predictions}: there is no folder {predictions.parent}")
     from spanwise.evaluation import evaluate as run
     from spanwise.reader import Reader
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
+from spanwise.cli.data import Columns, parse_columns
 from spanwise.cli.terminal import score_table, stderr, stdout
 from spanwise.errors import ConfigError
 
@@ -37,10 +38,19 @@ def train(
         typer.Option(help="Data to choose the epoch and threshold on; repeatable."),
     ] = None,
     out: Annotated[str | None, typer.Option(help="Run folder; must not hold anything.")] = None,
+    columns: Columns = None,
+    revision: Annotated[str | None, typer.Option(help="Of a Hub model.")] = None,
     max_time: Annotated[str | None, typer.Option(help="Stop in time: 90s, 30m, 1.5h.")] = None,
 ) -> None:
     """Fine-tune a span reader. Every setting of a recipe is a flag too: --section.key VALUE."""
-    flags = {"model": model, "train": train, "dev": dev, "out": out}
+    flags = {
+        "model": model,
+        "train": train,
+        "dev": dev,
+        "out": out,
+        "columns": parse_columns(columns),
+        "revision": revision,
+    }
     changes: dict[str, Any] = {name: value for name, value in flags.items() if value}
     if max_time is not None:
         changes["fit.max_minutes"] = _minutes(max_time)

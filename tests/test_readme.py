@@ -1,0 +1,77 @@
+"""The README's commands and code run as they are written, on the sample."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spanwise.sample
+from spanwise.cli.demo import ENCODER, find_encoder
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_tree_has_a_line_for_every_module() -> None:
+    modules = {
+        path.name + ("/" if path.is_dir() else "")
+        for path in (ROOT / "src" / "spanwise").iterdir()
+        if not path.name.startswith("__") and path.suffix in {"", ".py"}
+    }
+    tree = set(re.findall(r"^  (\w+(?:/|\.py))  ", README, flags=re.MULTILINE))
+    assert tree == modules
+
+
+def test_the_readme_names_only_files_that_exist() -> None:
+    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.slow
+def test_the_commands_and_the_code_run(tmp_path: Path) -> None:
+    sample = Path(spanwise.sample.__file__).parent
+    for name in ("train.json", "dev.json"):
+        shutil.copy(sample / name, tmp_path / name)
+    (tmp_path / "report.txt").write_text("The report was written by Ada Green in 1912.")
+    encoder = find_encoder()
+    (commands,) = blocks("bash")
+    lines = [line for line in commands.splitlines() if line.startswith("spanwise ")]
+    assert len(lines) == 5
+    for line in lines:
+        arguments = [encoder if part == ENCODER else part for part in shlex.split(line)[1:]]
+        if arguments[0] == "train":
+            arguments += ["--fit.epochs", "0.2"]  # that it runs is the point here
+        done = subprocess.run(
+            [sys.executable, "-m", "spanwise", *arguments],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    (code,) = blocks("python")
+    setup = (
+        "text = first_text = open('report.txt').read()\nsecond_text = 'It rained.'\n"
+        "question = 'Who?'\n"
+    )
+    code = setup + code.replace(", ...]", "]")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+@pytest.mark.slow
+def test_the_demo_answers_three_questions_from_the_sample(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    done = subprocess.run(
+        [sys.executable, "-m", "spanwise", "demo", "--out", str(out)],
+        capture_output=True, text=True, check=True, timeout=290,
+    )  # fmt: skip
+    assert done.stdout.count("gold: ") == 3
+    assert done.stdout.count("gold: not in this text") == 1
+    assert "no findings" in done.stdout
+    assert (out / "spanwise.json").is_file()
