@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,14 +32,6 @@ SIZES = {
     "intermediate_size": 32,
     "max_position_embeddings": 40,
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_batch(rows: int = 2, tokens: int = 6, *, seed: int = 0) -> Batch:

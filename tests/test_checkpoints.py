@@ -307,7 +307,7 @@ def test_a_local_folder_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_model_of_the_hub_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = stand_in(monkeypatch, tmp_path)
-    assert fetch_folder("owner/name", revision="v2", token="hf_x") == tmp_path  # noqa: S106
+    assert fetch_folder("owner/name", revision="v2", token="hf_x") == tmp_path
     (call,) = calls
     assert (call["repo_id"], call["revision"], call["token"]) == ("owner/name", "v2", "hf_x")
 

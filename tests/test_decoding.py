@@ -202,7 +202,7 @@ def check_against_twin(
 
 
 @given(cases())
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_equals_the_twin(case: tuple[list[list[Window]], list[int], DecodeSettings]) -> None:
     check_against_twin(*case)
 

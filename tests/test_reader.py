@@ -2,7 +2,6 @@
 
 import logging
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,14 +62,6 @@ SIZES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def word_pieces() -> PairTokenizer:
     """Words of the texts above, letters for all others; training one would number them anew."""
     words = sorted(
@@ -79,7 +70,7 @@ def word_pieces() -> PairTokenizer:
     letters = "abcdefghijklmnopqrstuvwxyz0123456789,.?"
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *letters, *(f"##{x}" for x in letters)]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -376,7 +367,7 @@ def test_a_checkpoint_of_plain_transformers_is_read_uncalibrated(
         assert reader.answer(QUESTION, TEXTS[0]) == first
     (record,) = caplog.records
     assert f"{folder} has no spanwise.json" in record.getMessage()
-    assert "uncalibrated; 'spanwise calibrate" in record.getMessage()
+    assert "uncalibrated; 'spanwise evaluate" in record.getMessage()
     assert not first.calibrated
     # 64 positions are fewer than a window has by default.
     window = WindowSettings(max_length=64, stride=21)
@@ -463,7 +454,7 @@ def test_a_hub_id_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    Reader.from_pretrained("owner/name", revision="v2", token="hf_x", device="cpu")  # noqa: S106
+    Reader.from_pretrained("owner/name", revision="v2", token="hf_x", device="cpu")
     assert asked == [("owner/name", "v2", "hf_x")]
 
 

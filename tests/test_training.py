@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.conftest import make_colours
 
 from spanwise.checkpoints import read_settings
 from spanwise.corpus import write_examples
@@ -30,6 +29,7 @@ from spanwise.training import (
 )
 from spanwise.training.fitting import Batches, MaskedModel, make_schedule, span_loss
 from spanwise.windows import PairTokenizer, make_windows
+from tests.conftest import make_colours
 
 WINDOW = WindowSettings(max_length=32, stride=8, max_question_tokens=8)
 Make = Callable[..., TrainConfig]

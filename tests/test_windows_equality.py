@@ -110,7 +110,7 @@ _TEXTS = st.text(min_size=1, max_size=60) | st.lists(
 ).map(" ".join).filter(bool)
 
 
-@effort(max_examples=300)
+@effort(max_examples=200, deadline=None)
 @given(
     name=st.sampled_from(NAMES),
     question=_TEXTS,

@@ -82,7 +82,7 @@ class Reader:
             ConfigError: an unknown device or dtype, or a faulty `spanwise.json`.
             MissingExtra: PyTorch is not installed.
         """
-        from spanwise.model import is_causal, load_reader_model
+        from spanwise.model import load_reader_model
 
         folder = fetch_folder(model, revision=revision, token=token)
         stored = read_settings(folder)
@@ -91,13 +91,10 @@ class Reader:
         network = load_reader_model(folder, settings.head)
         window = clip_window(settings.window, network)
         if stored is None:
-            # Trained on left padding, an encoder has seen the context first; not so a causal model,
-            # which could not read a question that comes last.
-            context_first = tokenizer.padding_side == "left" and not is_causal(network)
-            window = replace(window, context_first=context_first)
+            window = order_pair(window, network, tokenizer)
             logger.warning(
                 "%s has no %s: it is read with default settings, and its probabilities are "
-                "uncalibrated; 'spanwise calibrate %s DATA' fits them on questions of your own",
+                "uncalibrated; 'spanwise evaluate %s DATA' shows what they are worth on yours",
                 model,
                 SETTINGS_FILE,
                 model,
@@ -274,3 +271,17 @@ def clip_window(window: WindowSettings, model: "torch.nn.Module") -> WindowSetti
     logger.info("max_length %d is cut to the model's %d positions", window.max_length, limit)
     # The share of a window that its neighbour repeats stays what it is by default.
     return replace(window, max_length=limit, stride=min(window.stride, limit // 3))
+
+
+def order_pair(
+    window: WindowSettings, model: "torch.nn.Module", tokenizer: PairTokenizer
+) -> WindowSettings:
+    """Say which text comes first.
+
+    An encoder that pads on the left was trained with the context first. A causal model was not,
+    whatever its padding: it could not read a question that comes last.
+    """
+    from spanwise.model import is_causal
+
+    context_first = tokenizer.padding_side == "left" and not is_causal(model)
+    return replace(window, context_first=context_first)

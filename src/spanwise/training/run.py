@@ -8,7 +8,6 @@ knows nothing about flags or the terminal.
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from transformers import PrinterCallback, Trainer, set_seed
 from spanwise.checkpoints import fetch_folder
 from spanwise.corpus import read_examples
 from spanwise.errors import ConfigError
-from spanwise.model import count_parameters, freeze, is_causal, load_training_model, position_limit
+from spanwise.model import count_parameters, freeze, load_training_model
+from spanwise.reader import clip_window, order_pair
 from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
 from spanwise.training.config import TrainConfig
 from spanwise.training.epochs import Epochs, Progress, Trained
@@ -129,18 +129,7 @@ def _settle(
     config: TrainConfig, model: nn.Module, tokenizer: PairTokenizer, examples: Sequence[Example]
 ) -> ReaderSettings:
     """The settings that the reader is saved with, fitted to its model and data."""
-    limits = [limit for limit in (position_limit(model), tokenizer.model_max_length) if limit]
-    max_length = min([config.window.max_length, *limits])
-    if max_length < config.window.max_length:
-        logger.warning(
-            "window.max_length %d is more than the %d tokens that the model has positions for; "
-            "%d is used", config.window.max_length, max_length, max_length,
-        )  # fmt: skip
-    window = replace(
-        config.window,
-        max_length=max_length,
-        context_first=tokenizer.padding_side == "left" and not is_causal(model),
-    )
+    window = order_pair(clip_window(config.window, model), model, tokenizer)
     keep_null = config.fit.null_windows == "keep" or (
         config.fit.null_windows == "auto" and any(example.answers == () for example in examples)
     )
