@@ -13,7 +13,7 @@ import torch
 
 from spanwise.checkpoints import read_settings
 from spanwise.corpus import write_examples
-from spanwise.errors import AlignmentError, ConfigError
+from spanwise.errors import AlignmentError, ConfigError, FormatError
 from spanwise.evaluation import evaluate
 from spanwise.model import load_reader_model, load_training_model
 from spanwise.reader import Reader
@@ -394,6 +394,15 @@ def test_faulty_data_is_refused_before_anything_is_written(recipe: Make, tmp_pat
     with pytest.raises(AlignmentError, match=r"'lamp' is not at context\[5:9\]"):
         train(recipe([moved]))
     assert not (tmp_path / "run").exists()
+
+
+def test_unlabelled_questions_do_not_pass_as_unanswerable(recipe: Make) -> None:
+    unlabelled = replace(make_colours(1, seed=32)[0], id="u7", answers=None)
+    labelled = make_colours(5, seed=33)
+    with pytest.raises(FormatError, match=r"'u7'.*has no label"):
+        train(recipe([*labelled, unlabelled]))
+    with pytest.raises(FormatError, match=r"'u7'.*has no label"):
+        train(recipe(labelled, [unlabelled]))
 
 
 def test_a_folder_that_holds_something_is_refused(recipe: Make, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from transformers import PrinterCallback, Trainer, set_seed
 
 from spanwise.checkpoints import fetch_folder
 from spanwise.corpus import read_examples
-from spanwise.errors import ConfigError
+from spanwise.errors import ConfigError, FormatError, Problem
 from spanwise.model import count_parameters, freeze, load_training_model
 from spanwise.reader import clip_window, order_pair
 from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
@@ -62,8 +62,8 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
         ConfigError: settings that cannot work, or a loss that is not finite before a first epoch.
     """
     out = _new_folder(config.out)
-    examples = read_examples(config.train, columns=config.columns)
-    dev = read_examples(config.dev, columns=config.columns) if config.dev else ()
+    examples = _read(config.train, config)
+    dev = _read(config.dev, config) if config.dev else ()
     _warn_of_overlap(examples, dev)
     fit = config.fit
     set_seed(fit.seed)
@@ -111,6 +111,19 @@ def _new_folder(out: str) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"out is {out!r}, which is not empty; name a new folder, or delete it")
     return folder
+
+
+def _read(sources: Sequence[str], config: TrainConfig) -> tuple[Example, ...]:
+    examples = read_examples(sources, columns=config.columns)
+    message = "has no label: give it answers, or an empty list of them where there is none"
+    unlabelled = [
+        Problem(file=", ".join(sources), place="", id=example.id, message=message)
+        for example in examples
+        if example.answers is None
+    ]
+    if unlabelled:  # its windows would pass as unanswerable
+        raise FormatError(unlabelled)
+    return examples
 
 
 def _place(model: nn.Module, config: TrainConfig) -> tuple[torch.device, bool]:

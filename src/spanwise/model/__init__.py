@@ -1,0 +1,49 @@
+"""Encoders with a span head: made, loaded under audit, frozen, saved.
+
+    heads ─┬─ loading     a checkpoint folder becomes a model, and back
+           ├─ freezing    parts of the encoder taken out of training
+           └─ traits      what a model takes, found by looking at it
+
+A linear head is the plain transformers `…ForQuestionAnswering` class, which anyone can load. Any
+other head is a row of `HEADS` over an `AutoModel` encoder; its weights lie beside the encoder's in
+`head.safetensors`. This package knows nothing about text, batches or training.
+"""
+
+from spanwise.errors import MissingExtra
+
+try:
+    from spanwise.model.freezing import Freeze, freeze
+    from spanwise.model.heads import HEADS, MlpHead, SpanLogits, SpanModel
+    from spanwise.model.loading import (
+        HEAD_FILE,
+        load_reader_model,
+        load_training_model,
+        save_model,
+    )
+    from spanwise.model.traits import (
+        accepts_type_ids,
+        count_parameters,
+        is_causal,
+        position_limit,
+    )
+except ModuleNotFoundError as error:
+    if error.name in {"torch", "transformers"}:
+        raise MissingExtra(error.name, "torch") from None
+    raise
+
+__all__ = [
+    "HEADS",
+    "HEAD_FILE",
+    "Freeze",
+    "MlpHead",
+    "SpanLogits",
+    "SpanModel",
+    "accepts_type_ids",
+    "count_parameters",
+    "freeze",
+    "is_causal",
+    "load_reader_model",
+    "load_training_model",
+    "position_limit",
+    "save_model",
+]
