@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all check reader clean
 
 demo: $(INSTALLED)  ## audit the sample, fine-tune on it, evaluate, answer three questions; offline
 	$(BIN)/spanwise demo
@@ -13,6 +13,13 @@ test: $(INSTALLED)  ## the quick tests
 
 test-all: $(INSTALLED)  ## every test
 	$(BIN)/python -m pytest
+
+reader: runs/baseline/model.safetensors  ## put our best reader so far together, in runs/baseline
+
+runs/baseline/model.safetensors: $(wildcard models/baseline/*)
+	mkdir -p runs/baseline
+	cp models/baseline/*.json runs/baseline
+	cat models/baseline/model.safetensors.part-* > $@
 
 check: $(INSTALLED)  ## the gates: format, lint, types, layers
 	$(BIN)/ruff format --check src tests

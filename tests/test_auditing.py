@@ -57,9 +57,31 @@ def _train(*, special: bool = True) -> PairTokenizer:
     return PairTokenizer(tokenizer, {"cls_token": "[CLS]", "pad_token": "[PAD]"})
 
 
+def _train_bytes() -> PairTokenizer:
+    """Tokens take the blank before them along, and a character may fall into several."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([CONTEXT, OTHER, WORDS], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", 1), ("<s>", 0), trim_offsets=False
+    )
+    return PairTokenizer(tokenizer, {"cls_token": "<s>", "pad_token": "<pad>"})
+
+
 @pytest.fixture(scope="module")
 def tokenizer() -> PairTokenizer:
     return _train()
+
+
+@pytest.fixture(scope="module")
+def byte_tokenizer() -> PairTokenizer:
+    return _train_bytes()
 
 
 def _gold(text: str, context: str = CONTEXT, *, shift: int = 0) -> Gold:
@@ -266,6 +288,26 @@ def test_other_golds_may_save_a_question(tokenizer: PairTokenizer) -> None:
     assert audit.oracle["exact"] == 100
 
 
+def test_a_misplaced_answer_does_not_hide_a_cut_one(tokenizer: PairTokenizer) -> None:
+    misplaced = _gold("Rollo", shift=1)
+    example = replace(_example(), answers=(_gold("in 911"), misplaced))
+    window = WindowSettings(max_length=12, stride=0)
+    findings = audit_examples(_one(example), tokenizer=tokenizer, window=window).findings
+    assert [finding.kind for finding in findings] == ["misaligned", "cut_answer"]
+
+
+def test_blanks_of_a_token_are_no_part_of_an_answer(byte_tokenizer: PairTokenizer) -> None:
+    context = "Rollo  came from Norway in 911."
+    assert byte_tokenizer.encode_contexts([context])[0][1][2:4].tolist() == [[5, 6], [6, 11]]
+    example = _example("Norway", "Rollo  came", context=context)
+    decode = DecodeSettings(max_answer_tokens=3)  # the blank token is no start of its own
+    audit = audit_examples(_one(example), tokenizer=byte_tokenizer, decode=decode)
+    assert audit.findings == ()
+    assert audit.tokens is not None
+    assert audit.tokens.answer.max == 3
+    assert _reachable(example, byte_tokenizer, WindowSettings(), decode).count("Rollo  came") == 1
+
+
 def test_nothing_at_all(tokenizer: PairTokenizer) -> None:
     audit = audit_examples({"x.json": _scan()}, tokenizer=tokenizer)
     assert audit.counts.questions == 0
@@ -299,19 +341,8 @@ def _draw_examples(seed: int, count: int) -> list[Example]:
     Some answers are misplaced, some begin inside a word, some are of nothing but an article.
     """
     draw = random.Random(seed)
-    words = [
-        "the",
-        "a",
-        "Norman",
-        "Normans",
-        "Norway,",
-        "(Paris)",
-        "oak-ships",
-        "oak",
-        "xy",
-        "y",
-        "—",
-    ]
+    words = ["the", "a", "Norman", "Normans", "NORWAY", "(Paris)", "oak-ships", "oak—the—ships"]
+    words += ["Norway,", "oak", "xy", "y", "—"]
     examples = []
     for number in range(count):
         context = draw.choice([" ", "  "]).join(draw.choices(words, k=draw.randrange(1, 30)))
@@ -407,12 +438,18 @@ def _best_scores(example: Example, quotes: Sequence[str]) -> tuple[float, float]
     return em, max(f1(*pair) for pair in pairs)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("pieces", ["tokenizer", "byte_tokenizer"])
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("window", "decode"), SETTINGS)
 def test_oracle_is_the_best_of_all_spans(
-    tokenizer: PairTokenizer, seed: int, window: WindowSettings, decode: DecodeSettings
+    request: pytest.FixtureRequest,
+    pieces: str,
+    seed: int,
+    window: WindowSettings,
+    decode: DecodeSettings,
 ) -> None:
-    examples = _draw_examples(seed, 40)
+    tokenizer: PairTokenizer = request.getfixturevalue(pieces)
+    examples = _draw_examples(seed, 30)
     audit = audit_examples(_one(*examples), tokenizer=tokenizer, window=window, decode=decode)
     labelled = [example for example in examples if example.answers is not None]
     best = []
@@ -432,6 +469,7 @@ def test_oracle_is_the_best_of_all_spans(
         ("The Normans", 30, 100, 100),
         ("Norman", 30, 0, 0),  # a token is whole
         ("came from Norway in 911", 2, 0, 100 * 2 * 2 / (2 + 5)),  # two of five words
+        ("from Norway in", 2, 0, 100 * 2 * 2 / (2 + 3)),  # one token too many
         ("The Normans came", 2, 100, 100),  # the article is not needed
         ("Normans", 1, 100, 100),
     ],
@@ -444,6 +482,24 @@ def test_oracle_of_one_question(
     assert oracle is not None
     assert oracle["exact"] == exact
     assert oracle["f1"] == pytest.approx(f1_score)
+
+
+@pytest.mark.parametrize(
+    ("answer", "context"),
+    [
+        ("Norman Rollo", "Rollo Norman Rollo ."),  # "Rollo Norman" has an F1 of 1 too
+        ("oak—the—ships", "Ships up the oak—the—ships ."),  # two words without a blank
+        ("PARIS", "Ships to PARIS"),
+    ],
+)
+def test_oracle_finds_what_was_misplaced(
+    tokenizer: PairTokenizer, answer: str, context: str
+) -> None:
+    example = _example(answer, context=context)
+    misplaced = replace(example, answers=(_gold(answer, context, shift=1),))
+    oracle = audit_examples(_one(misplaced), tokenizer=tokenizer).oracle
+    assert oracle is not None
+    assert (oracle["exact"], oracle["f1"]) == (100, 100)
 
 
 def test_oracle_looks_beyond_the_published_place(tokenizer: PairTokenizer) -> None:

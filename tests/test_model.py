@@ -681,6 +681,15 @@ def test_layers_that_share_their_weights_cannot_be_counted_off() -> None:
         freeze(model, 1)
 
 
+def test_a_stack_of_other_things_is_no_stack_of_layers() -> None:
+    config = transformers.MarkupLMConfig(**SIZES, max_depth=3, pad_token_id=1)
+    model = transformers.MarkupLMForQuestionAnswering(config)
+    freeze(model, 1)  # three tables of embeddings stand in a row before the two layers
+    lowest, highest = base_of(model).get_submodule("encoder.layer").children()
+    assert not any(parameter.requires_grad for parameter in lowest.parameters())
+    assert all(parameter.requires_grad for parameter in highest.parameters())
+
+
 def test_layers_that_hide_what_enters_them_are_refused() -> None:
     groups = ("q", "k", "v", "post_attention", "intermediate", "output")
     config = transformers.SqueezeBertConfig(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from spanwise.schema import Example, WindowSettings
 from spanwise.windows import make_windows
-from tests.windows_zoo import NAMES, TEXTS, kind, pair, reference
+from tests.windows_zoo import NAMES, PREFIXED, TEXTS, kind, pair, reference
 
 QUESTION = "Where is the keeper?"
 
@@ -84,7 +84,7 @@ def theirs_mended(name: str, question: str, context: str, *, room: int, stride: 
     rows = theirs(name, question, context, room=room, stride=stride)
     whole = reference(name)(context, add_special_tokens=False, return_offsets_mapping=True)
     for number, row in enumerate(rows[1:], start=1):
-        if kind(name).prefixed:
+        if name in PREFIXED:
             token = number * (len(rows[0].context) - stride)
             row.offsets[row.context[0]] = whole["offset_mapping"][token]
         for token in row.context:
@@ -138,7 +138,7 @@ def test_an_empty_context_gives_one_window_with_the_special_tokens(name: str) ->
     assert row.context == []
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if kind(name).prefixed])
+@pytest.mark.parametrize("name", PREFIXED)
 def test_later_windows_of_a_prefixing_tokenizer_start_without_a_blank(name: str) -> None:
     context = " ".join(["keeper"] * 12)
     rows = ours(name, QUESTION, context, room=6, stride=2)

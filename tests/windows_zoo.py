@@ -37,16 +37,11 @@ _SPECIALS = ["<s>", "</s>", "<pad>", "<unk>", "<cls>", "<sep>"]
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A tokenizer, what its `tokenizer_config.json` says, and the order that its model reads.
-
-    Attributes:
-        prefixed: the reference leaves a blank at the start of the context of later windows.
-    """
+    """A tokenizer, what its `tokenizer_config.json` says, and the order that its model reads."""
 
     tokenizer: Tokenizer
     config: dict[str, Any] = field(default_factory=dict)
     context_first: bool = False
-    prefixed: bool = False
 
 
 def _template(pieces: str) -> processors.TemplateProcessing:
@@ -185,7 +180,6 @@ _KINDS: dict[str, Callable[[], Kind]] = {
     "bytes, roberta, prefixed": lambda: Kind(
         tokenizer=_byte_level(prefix=True, processor=_roberta(prefix=True)),
         config=_CONFIG | {"cls_token": "<s>"},
-        prefixed=True,
     ),
     "bytes, template": lambda: Kind(
         tokenizer=_byte_level(prefix=False, processor=_ROBERTA), config=_CONFIG
@@ -201,7 +195,6 @@ _KINDS: dict[str, Callable[[], Kind]] = {
     ),
     "bytes, trimmed, prefixed": lambda: Kind(
         tokenizer=_byte_level(prefix=True, processor=processors.ByteLevel(trim_offsets=True)),
-        prefixed=True,
     ),
     "bytes, untrimmed, template": lambda: Kind(
         tokenizer=_byte_level(
@@ -226,6 +219,12 @@ _KINDS: dict[str, Callable[[], Kind]] = {
 }
 
 NAMES = tuple(_KINDS)
+
+# Without any special token around a pair.
+ALONE = ("bytes, trimmed", "bytes, trimmed, prefixed", "words alone")
+
+# Those whose reference leaves a blank at the start of the context of later windows.
+PREFIXED = ("bytes, roberta, prefixed", "bytes, trimmed, prefixed")
 
 
 @cache

@@ -6,7 +6,8 @@ This module knows nothing about tokenizers, and of windows only where answers ca
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +28,18 @@ class _Chunks:
         words: what each piece normalises to.
     """
 
-    def __init__(self, context: str, gold: Iterable[str]) -> None:
+    def __init__(self, context: str, gold: Collection[str]) -> None:
         """Cut a context that holds at least one piece; `gold` are normalised words."""
         places = [chunk.span() for chunk in _CHUNK.finditer(context)]
         self.words = [normalize_answer(context[start:end]).split() for start, end in places]
-        self._context = context
         self._starts = [start for start, _ in places]
         self._ends = [end for _, end in places]
-        self._gold = tuple(gold)
-        self._first = {word[0].casefold()[0] for word in self._gold}
-        self._last = {word[-1].casefold()[-1] for word in self._gold}
+        self._context = context
+        letters = [_letters(character) for character in context]
+        self._letters = "".join(letters)
+        self._before = [0, *accumulate(map(len, letters))]  # letters before each character
+        self._gold = tuple(filter(None, map(_letters, gold)))
+        self._has_symbols = len(self._gold) < len(gold)  # a word such as "–" has no letter
 
     def of_start(self, place: int) -> int:
         """The chunk of an answer's first character."""
@@ -46,25 +49,24 @@ class _Chunks:
         """The chunk of an answer's last character, `place` being one past it."""
         return min(bisect_left(self._ends, place), len(self._ends) - 1)
 
+    # Letters are compared, not normalised texts: of "the", which normalises to nothing, a token may
+    # be a word of its own.
+
     def opens(self, place: int) -> bool:
-        """Whether a word of the gold can begin at `place`."""
-        # One look at a letter saves normalising most texts.
-        if self._is_other(self._context[place : place + 1].casefold()[:1], self._first):
-            return False
-        tail = self._context[place : self._ends[self.of_start(place)]]
-        return normalize_answer(tail).startswith(self._gold)
+        """Whether a word of the gold can begin at `place`; True for some where none does."""
+        return self._letters.startswith(self._gold, self._before[place]) or (
+            self._has_symbols and not self._context[place : place + 1].isalnum()
+        )
 
     def closes(self, place: int) -> bool:
-        """Whether a word of the gold can end before `place`."""
-        if self._is_other(self._context[max(place - 1, 0) : place].casefold()[-1:], self._last):
-            return False
-        head = self._context[self._starts[self.of_end(place)] : place]
-        return normalize_answer(head).endswith(self._gold)
+        """Whether a word of the gold can end before `place`; True for some where none does."""
+        return self._letters.endswith(self._gold, 0, self._before[place]) or (
+            self._has_symbols and not self._context[max(place - 1, 0) : place].isalnum()
+        )
 
-    @staticmethod
-    def _is_other(character: str, letters: Container[str]) -> bool:
-        """Whether a character stays in a normalised text and is none of `letters`."""
-        return character.isalnum() and character not in letters
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())
 
 
 def best_quote(
@@ -77,8 +79,8 @@ def best_quote(
     Two things keep the search short. A span may be taken to begin and to end in a word of a gold:
     any other word at its edge can be left off, and precision rises. And spans are tried from the
     highest bound on their F1 downwards, until the best found reaches the bound. The result is a
-    maximum where tokens hold no blank between letters; with tokens that do, leaving a word off may
-    take another one along, and the result is a lower bound.
+    maximum where each token lies within one word; a token of two words, which can only be left off
+    together, makes it a lower bound.
 
     Args:
         context: what is quoted from.

@@ -134,7 +134,7 @@ def _rows(found: "Audit") -> Iterator[tuple[str, str]]:
         lengths = {"question": tokens.question, "context": tokens.context, "answer": tokens.answer}
         for name, spread in lengths.items():
             numbers = f"{spread.p50:g} / {spread.p95:g} / {spread.max}"
-            yield f"tokens of a {name}, p50 / p95 / max", numbers
+            yield f"{name} tokens, p50 / p95 / max", numbers
         yield "windows", f"{tokens.windows:,}"
         yield "windows per question, mean", f"{tokens.windows_per_question:.2f}"
         yield "windows per question, most", f"{tokens.most_windows}"

@@ -1,10 +1,12 @@
 """Windows cut from arrays.
 
 Each distinct context and question is tokenised once, without special tokens; every window is then
-gathered from those arrays. The result equals the tokenizer's own pair encoding with overflow, ids
-and offsets, with one difference that is meant: under `add_prefix_space=True` the reference takes
-the first context token of every later window for the start of a text and leaves its blank in the
-offsets; here it is trimmed like any other. This module knows nothing about models or about files.
+gathered from those arrays. The result equals the tokenizer's own pair encoding with overflow: ids,
+segment ids and offsets. Two differences are meant, both in all windows of a context but the first.
+Under `add_prefix_space=True` the reference takes the first context token for the start of a text
+and leaves its blank in the offsets; here it is trimmed like any other. And the reference gives the
+second text segment 1 where the template says 0, which a model with one segment cannot look up; here
+the template holds. This module knows nothing about models or about files.
 """
 
 import logging
@@ -75,8 +77,8 @@ def make_windows(
 
     Raises:
         ConfigError: lengths that leave no room for a context.
-        FormatError: a text that is no text, or a question without any token where the tokenizer
-            has no special token to stand for "no answer".
+        FormatError: a text that cannot be tokenised, or a question without any token where the
+            tokenizer has no special token to stand for "no answer".
     """
     layout = tokenizer.layout
     capacity = settings.max_length - len(layout.ids)  # tokens of question and context together

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
@@ -177,10 +178,10 @@ class PairTokenizer:
         encoding = self.tokenizer.encode(_PROBE, add_special_tokens=False)
         for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             token = self.tokenizer.decode([token_id])
-            letters = "" if "\ufffd" in token else _letters(token)  # a part of a letter's bytes
-            if letters not in _letters(_PROBE):
-                continue  # the name of the unknown token
-            if letters and letters != _letters(_PROBE[start:end]):
+            letters = _letters(token)
+            # Not so the name of the unknown token, nor a token that ends within a letter's bytes.
+            comparable = letters in _letters(_PROBE) and "\ufffd" not in token
+            if letters and comparable and letters != _letters(_PROBE[start:end]):
                 message = (
                     f"{self.name}: its offsets are wrong: the token {token!r} is said to stand at "
                     f"[{start}:{end}] of {_PROBE!r}, which reads {_PROBE[start:end]!r}. Answers "
@@ -226,7 +227,8 @@ def _rust_errors(name: str) -> Iterator[None]:
         # A panic is no Exception, so that callers could not catch it; its class has no import.
         if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
-        raise CheckpointError(f"{name}: the tokenizer fails: {error}") from error
+        message = f"{name} fails in tokenizers {tokenizers.__version__}: {error}"
+        raise CheckpointError(message) from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
