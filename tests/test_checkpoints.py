@@ -259,6 +259,7 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     [
         (b"{", r"spanwise\.json: not JSON: Expecting property name"),
         (b"\xff\xfe{", r"spanwise\.json: not JSON: .*codec can't decode"),
+        (b"[" * 100_000, r"spanwise\.json: not JSON: maximum recursion depth"),
         (b"[1]", r"spanwise\.json: holds \[1\] where an object is needed"),
         (b'{"format": 2, "new": 1}', r"format 2 is newer .* \(1\); pip install --upgrade spanwise"),
         (b'{"format": true}', r"format is true; it must be 1"),
@@ -303,6 +304,11 @@ def test_a_local_folder_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.Mo
     assert calls == []
     with pytest.raises(ConfigError, match=r"revision 'v2' was asked for, but .* is a local folder"):
         fetch_folder(tmp_path, revision="v2")
+
+
+def test_no_name_is_not_the_folder_we_are_in() -> None:
+    with pytest.raises(CheckpointError, match="model is ''; name a folder or a Hub id"):
+        fetch_folder("")
 
 
 def test_a_model_of_the_hub_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 
 from spanwise.checkpoints import write_settings
 from spanwise.cli import main
+from spanwise.cli.terminal import highlight
 from spanwise.corpus import read_examples, write_examples
 from spanwise.schema import Example, Gold, ReaderSettings, WindowSettings
 from tests.conftest import make_colours
@@ -153,6 +155,23 @@ def test_audit_strict_is_status_1_and_fix_mends(run: Run, tmp_path: Path) -> Non
     assert read_examples(fixed)[0].answers == (Gold(text="red", start=4, end=7),)
 
 
+def test_audit_of_nothing_readable_is_status_1(run: Run, tmp_path: Path) -> None:
+    fixed = tmp_path / "fixed.json"
+    done = run("audit", tmp_path / "none.json", tmp_path / ":x:", "--fix", fixed)
+    assert done.status == 1
+    assert done.out == ""
+    assert "none.json: does not exist" in done.err
+    assert "/:x:: does not exist" in done.err  # rich would make an emoji of it
+    assert not fixed.exists()
+
+
+def test_audit_refuses_options_that_make_no_sense(run: Run, data: Path) -> None:
+    assert run("audit", data, "--show", -1).status == 2
+    assert "--show is for people" in run("audit", data, "--show", 1, "--json").err
+    assert "model is ''" in run("audit", data, "--model", "").err
+    assert "name each column once" in run("audit", data, "--columns", "id=a,id=b").err
+
+
 def test_score_prints_the_official_keys(run: Run, tmp_path: Path, data: Path) -> None:
     predictions = tmp_path / "predictions.json"
     golds = {e.id: e.answers[0].text if e.answers else "" for e in read_examples(data)}
@@ -247,6 +266,31 @@ def test_answer_reads_stdin_and_several_texts(run: Run, tmp_path: Path, reader: 
     assert "uncalibrated" in done.out
 
 
+def test_marks_stand_right_behind_control_characters() -> None:
+    context = "a\r\nb\x1b[31m\r\nred lamp"
+    start = context.index("red")
+    shown = highlight(context, (start, start + 3))
+    assert [shown.plain[span.start : span.end] for span in shown.spans] == ["red"]
+    assert "\x1b" not in shown.plain  # a terminal would obey it
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_output_suits_the_encoding_of_stdout(
+    run: Run, tmp_path: Path, reader: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\N{GRINNING FACE} :x:", encoding="utf-8")
+    for options in (["--json"], []):
+        raw = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+        done = run("answer", reader, "-q", "which ?", "-c", text, "--top-k", 20, *options)
+        sys.stdout.flush()
+        assert done.status == 0, done.err
+        if options:
+            quotes = {answer["text"] for answer in json.loads(raw.getvalue())["answers"]}
+            assert "\N{GRINNING FACE} :x:" in quotes
+
+
 def test_answer_refuses_what_is_no_text(run: Run, tmp_path: Path, reader: Path) -> None:
     done = run("answer", reader, "-q", "which ?", "-c", tmp_path / "none.txt")
     assert done.status == 1
@@ -273,6 +317,27 @@ def test_train_takes_flags_and_leaves_a_reader(
     assert run("evaluate", out, data, "--json").status == 0
 
 
+def test_an_interrupted_run_says_where_its_epochs_are(
+    run: Run, tmp_path: Path, data: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spanwise.training.train", interrupt)
+    out = tmp_path / "run"
+    done = run("train", "--model", encoder, "--train", data, "--out", out)
+    assert done.status == 130
+    assert f"interrupted; complete epochs are readers in {out}/checkpoints" in (
+        done.err.replace("\n", "")
+    )
+
+
+def test_train_without_accelerate_names_the_extra() -> None:
+    code = "import sys; sys.modules['accelerate'] = None; import spanwise.training"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtra: 'accelerate' is not installed" in done.stderr
+
+
 def test_train_reads_a_table_with_columns_of_its_own(
     run: Run, tmp_path: Path, encoder: Path
 ) -> None:
@@ -293,11 +358,15 @@ def test_train_reads_a_table_with_columns_of_its_own(
 def test_a_place_that_cannot_be_written_is_one_message(
     run: Run, tmp_path: Path, data: Path, reader: Path
 ) -> None:
-    file = tmp_path / "no folder" / "predictions.json"
-    done = run("evaluate", reader, data, "--predictions", file)
-    assert done.status == 1
-    assert "predictions.json" in done.err.replace("\n", "")
-    assert "Traceback" not in done.err
+    for place in (tmp_path, data / "under a file.json"):
+        for command in (
+            ("evaluate", reader, data, "--predictions", place),
+            ("audit", data, "--fix", place),
+        ):
+            done = run(*command)
+            assert done.status == 1
+            assert done.out == ""
+            assert f"error: {command[-2]} '{place}': no file can be written there; name" in done.err
 
 
 def test_train_names_what_is_wrong_with_its_flags(run: Run) -> None:

@@ -1,12 +1,14 @@
 """From examples to scores and a fitted threshold."""
 
 import math
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from spanwise.errors import DataError
-from spanwise.evaluation import fit_calibration, score_spans
-from spanwise.schema import Answer, Example, Gold, Prediction
+from spanwise.evaluation import evaluate, fit_calibration, score_spans
+from spanwise.schema import Answer, Example, Gold, Prediction, ReaderSettings
 
 
 def example(key: str, gold: str = "") -> Example:
@@ -33,6 +35,12 @@ PREDICTIONS = [
     prediction("c", "red", 0.6),
     prediction("d", "red", 0.2),
 ]
+
+
+def test_examples_may_come_from_a_generator() -> None:
+    reader = cast("Any", SimpleNamespace(predict=lambda _, **__: PREDICTIONS))
+    reader.settings = ReaderSettings()
+    assert evaluate(reader, cast("Any", (one for one in EXAMPLES))).overall["total"] == 4
 
 
 def test_scores_at_a_threshold_by_hand() -> None:

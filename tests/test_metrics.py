@@ -419,7 +419,8 @@ def test_official_files_are_read(tmp_path: Path) -> None:
         ('{"x": [{"text": "a"}, {"text": "b"}]}', r"\(id 'x'\): \[{'text': 'a'}, .* is not text"),
         ('[{"id": "x"}]', r"\[{'id': 'x'}\] is not an object"),
         ('{"x": "a"', r"not JSON: Expecting ',' delimiter: line 1 column 10"),
-        ("\xff", "not JSON: 'utf-8' codec can't decode byte 0xff"),
+        ("\xff", "not JSON: 'utf-8' codec can't decode byte 0xff.*; give {"),
+        ("[" * 100_000, "not JSON: maximum recursion depth"),
     ],
 )
 def test_faulty_prediction_files_are_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import spanwise.sample
+from spanwise import Reader
 from spanwise.cli.demo import ENCODER, find_encoder
 
 ROOT = Path(__file__).parent.parent
@@ -75,3 +76,19 @@ def test_the_demo_answers_three_questions_from_the_sample(tmp_path: Path) -> Non
     assert done.stdout.count("gold: not in this text") == 1
     assert "no findings" in done.stdout
     assert (out / "spanwise.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_reader_in_the_repository_answers(tmp_path: Path) -> None:
+    parts = sorted((ROOT / "models" / "baseline").glob("model.safetensors.part-*"))
+    assert all(part.stat().st_size < 16 * 2**20 for part in parts)
+    (tmp_path / "model.safetensors").write_bytes(b"".join(part.read_bytes() for part in parts))
+    for file in (ROOT / "models" / "baseline").glob("*.json"):
+        shutil.copy(file, tmp_path)
+    reader = Reader.from_pretrained(tmp_path)
+    text = "The bridge was built by Ada Green between 1908 and 1912. It carries two tracks."
+    golds = {"Who built the bridge?": "Ada Green", "How many tracks does it carry?": "two"}
+    for question, gold in golds.items():
+        best = reader.answer(question, text).best
+        assert best is not None
+        assert best.text == gold

@@ -393,7 +393,7 @@ def test_faulty_data_is_refused_before_anything_is_written(recipe: Make, tmp_pat
     moved = replace(wrong, context="the lamp is old", answers=(Gold(text="lamp", start=5, end=9),))
     with pytest.raises(AlignmentError, match=r"'lamp' is not at context\[5:9\]"):
         train(recipe([moved]))
-    assert not (tmp_path / "run").exists()
+    assert not any((tmp_path / "run").iterdir())
 
 
 def test_unlabelled_questions_do_not_pass_as_unanswerable(recipe: Make) -> None:
@@ -411,6 +411,36 @@ def test_a_folder_that_holds_something_is_refused(recipe: Make, tmp_path: Path) 
     with pytest.raises(ConfigError, match="run', which is not empty"):
         train(recipe(make_colours(5, seed=28)))
     assert (tmp_path / "run" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("out", ["train.json", "train.json/run", "nul\0l", "x" * 300])
+def test_a_place_where_no_folder_can_be_made_is_named(
+    recipe: Make, tmp_path: Path, out: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"out is '.*, where no folder can be made: .*; name"):
+        train(recipe(make_colours(5, seed=28), out=str(tmp_path / out)))
+
+
+def test_of_two_runs_into_one_folder_one_goes_on(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin_another(model: str, **_: Any) -> Path:
+        (tmp_path / "run" / "recipe.toml").write_text("theirs")
+        return Path(model)
+
+    monkeypatch.setattr("spanwise.training.run.fetch_folder", begin_another)
+    with pytest.raises(ConfigError, match="run', where another run has begun; name a new folder"):
+        train(recipe(make_colours(5, seed=29)))
+    assert (tmp_path / "run" / "recipe.toml").read_text() == "theirs"
+
+
+def test_a_log_that_the_trainer_cannot_write_is_refused_before_anything_is_written(
+    recipe: Make, tmp_path: Path
+) -> None:
+    fit = FitConfig(report_to=("paper",))
+    with pytest.raises(ConfigError, match=r"fit\.report_to is \['paper'\]: paper is not supported"):
+        train(recipe(make_colours(5, seed=30), fit=fit))
+    assert not any((tmp_path / "run").iterdir())
 
 
 def test_bf16_where_the_machine_only_emulates_it_is_warned_of(
@@ -437,6 +467,22 @@ def test_a_config_names_wrong_types() -> None:
         read_recipe(None, {"model": "m", "train": ("t",), "out": "o", "fit.epochs": "two"})
     with pytest.raises(ConfigError, match=r"fit\.freeze is 'head': .*'encoder'.*whole number"):
         read_recipe(None, {"model": "m", "train": ("t",), "out": "o", "fit.freeze": "head"})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(recipe: Make, seed: int) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"fit\.seed is {seed}: it must be from 0 to below 2\^32"
+    ):
+        recipe(make_colours(1, seed=31), fit=FitConfig(seed=seed))
+
+
+def test_a_section_that_is_no_table_is_named_under_flags_too(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('model = "m"\ntrain = "t"\nout = "o"\nfit = 3\ncolumns.id = 4\n')
+    with pytest.raises(ConfigError, match="fit is 3: it must be a table") as caught:
+        read_recipe(file, {"fit.epochs": "1"})
+    assert caught.value.problems[0] == "columns is {'id': 4}: it must be a table of text"
 
 
 def test_flags_are_read_as_the_type_of_their_field() -> None:

@@ -149,7 +149,7 @@ def read_settings(folder: str | Path) -> ReaderSettings | None:
         return None
     try:
         data = json.loads(file.read_bytes())
-    except ValueError as error:  # bad UTF-8 too
+    except (ValueError, RecursionError) as error:  # bad UTF-8 too
         raise ConfigError(f"{file}: not JSON: {error}; write the checkpoint anew") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds {_show(data)} where an object is needed")
@@ -210,6 +210,8 @@ def fetch_folder(
         ConfigError: a revision of a local folder, which has none.
         CheckpointError: neither a folder nor a model that the Hub hands out.
     """
+    if not str(model):  # as a path it would be the folder we are in
+        raise CheckpointError("model is ''; name a folder or a Hub id, which reads OWNER/NAME")
     folder = Path(model)
     if folder.is_dir():
         if revision is not None:

@@ -28,6 +28,7 @@ def evaluate(
     Raises:
         DataError: examples that cannot be scored, each one named.
     """
+    examples = list(examples)  # a generator would be spent before the scores
     predictions = reader.predict(examples, progress=progress)
     threshold = reader.settings.calibration.threshold
     return Report(

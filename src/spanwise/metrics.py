@@ -319,8 +319,9 @@ def _load(
         content: Any = json.loads(Path(path).read_bytes(), object_pairs_hook=collect)
     except OSError as error:
         raise DataError.of([_problem(file, None, f"{error.strerror}; check the path")]) from error
-    except ValueError as error:
-        raise DataError.of([_problem(file, None, f"not JSON: {error}")]) from error
+    except (ValueError, RecursionError) as error:
+        message = f'not JSON: {error}; give {{"id": value, …}}'
+        raise DataError.of([_problem(file, None, message)]) from error
     if not isinstance(content, dict):
         message = f'{_shown(content)} is not an object; give {{"id": value, …}}'
         raise DataError.of([_problem(file, None, message)])

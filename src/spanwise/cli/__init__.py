@@ -4,6 +4,7 @@ stdout carries data, stderr the log and progress bars. Exit status: 0 done; 1 a 
 findings under `--strict`; 2 bad usage; 130 interrupted.
 """
 
+import io
 import logging
 import sys
 
@@ -41,6 +42,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
+    _write_in_any_encoding()
     _log_to_stderr()
     debug = "--debug" in sys.argv
     try:
@@ -53,6 +55,13 @@ def main() -> None:
     except KeyboardInterrupt:
         stderr.print("interrupted")
         sys.exit(130)
+
+
+def _write_in_any_encoding() -> None:
+    """Escape what a terminal or pipe cannot encode: a locale of ASCII, a file name of odd bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _log_to_stderr() -> None:

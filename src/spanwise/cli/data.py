@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from spanwise.cli.terminal import print_json, score_table, stderr, stdout
+from spanwise.cli.terminal import prepare_file, print_json, score_table, stderr, stdout, visible
 from spanwise.errors import SHOWN, ConfigError, DataError
 from spanwise.schema import Example, ReaderSettings
 
@@ -51,7 +51,7 @@ def audit(
     model: Annotated[
         str | None, typer.Option(help="Whose tokenizer to count with; without one, no tokens.")
     ] = None,
-    show: Annotated[int, typer.Option(help="Print so many random examples.")] = 0,
+    show: Annotated[int, typer.Option(min=0, help="Print so many random examples.")] = 0,
     fix: Annotated[
         Path | None, typer.Option(help="Write repaired data here: SQuAD JSON, or *.jsonl.")
     ] = None,
@@ -65,10 +65,16 @@ def audit(
     from spanwise.auditing import audit_examples, repair_examples, sample_examples
     from spanwise.corpus import scan_examples, write_examples
 
+    if show and as_json:
+        raise typer.BadParameter("--show is for people; leave it out, or --json")
+    if fix is not None:
+        prepare_file("--fix", fix)
     names = parse_columns(columns)
     scans = {source: scan_examples(source, columns=names) for source in data}
     examples = [example for scan in scans.values() for example in scan.examples]
-    tokenizer, settings = _load_tokenizer(model) if model else (None, ReaderSettings())
+    if not examples:
+        raise DataError.of(problem for scan in scans.values() for problem in scan.problems)
+    tokenizer, settings = _load_tokenizer(model) if model is not None else (None, ReaderSettings())
     window = replace(
         settings.window,
         max_length=settings.window.max_length if max_length is None else max_length,
@@ -144,16 +150,16 @@ def _rows(found: "Audit") -> Iterator[tuple[str, str]]:
 
 
 def _print_excerpt(excerpt: "Excerpt") -> None:
-    text = Text(excerpt.text)
+    text = Text(visible(excerpt.text))
     for start, end in excerpt.highlights:
         text.stylize("bold green reverse", start, end)
     stdout.print()
-    stdout.print(f"{excerpt.question}  [{excerpt.id}]", style="bold cyan", markup=False)
+    stdout.print(visible(f"{excerpt.question}  [{excerpt.id}]"), style="bold cyan", markup=False)
     before, after = "…" * excerpt.cut_before, "…" * excerpt.cut_after
     stdout.print(Text(before) + text + Text(after))
     if excerpt.answers is not None:
         golds = " | ".join(excerpt.answers) or "not in this text"
-        stdout.print(f"answer: {golds}", style="dim", markup=False)
+        stdout.print(visible(f"answer: {golds}"), style="dim", markup=False)
 
 
 def score(
@@ -204,7 +210,7 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     """`question=q,context=text` as a mapping from our name of a column to theirs.
 
     Raises:
-        ConfigError: a part that is no pair.
+        ConfigError: a part that is no pair, or a column named twice.
     """
     if text is None:
         return None
@@ -212,7 +218,10 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     wrong = ["".join(pair) for pair in pairs if not all(pair)]
     if wrong:
         raise ConfigError(f"--columns {wrong[0]!r}: write OURS=THEIRS, separated by commas")
-    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    names = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    if len(names) < len(pairs):
+        raise ConfigError(f"--columns {text!r}: name each column once")
+    return names
 
 
 def scan_with_report(sources: Sequence[str], columns: dict[str, str] | None) -> list[Example]:

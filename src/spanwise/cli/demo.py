@@ -45,7 +45,7 @@ def demo(
         _title("audit")
         data.audit([train, dev], model=encoder, strict=True)
         _title("train")
-        fit = FitConfig(epochs=8, learning_rate=2e-4, patience=3)
+        fit = FitConfig(epochs=5, learning_rate=2e-4)
         training.run(TrainConfig(model=encoder, train=(train,), dev=(dev,), out=folder, fit=fit))
         _title("evaluate")
         reading.evaluate(folder, [dev])

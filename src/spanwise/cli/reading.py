@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from spanwise.cli.data import Columns, Json, parse_columns, scan_with_report
-from spanwise.cli.terminal import highlight, print_json, progress_bar, score_table, stderr, stdout
+from spanwise.cli.terminal import (
+    highlight,
+    prepare_file,
+    print_json,
+    progress_bar,
+    score_table,
+    stderr,
+    stdout,
+    visible,
+)
 from spanwise.errors import ConfigError, FormatError, Problem
 from spanwise.schema import Prediction
 
@@ -83,7 +92,7 @@ def show_prediction(prediction: Prediction, texts: list[str], names: list[str]) 
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    return visible(text).replace("[", r"\[")
 
 
 def _read_text(name: str) -> str:
@@ -115,8 +124,9 @@ def evaluate(
     dtype: Dtype = "float32",
 ) -> None:
     """Score a reader with the SQuAD metrics at its stored threshold, and at the oracle's."""
-    if predictions is not None and not predictions.parent.is_dir():
-        raise ConfigError(f"--predictions {predictions}: there is no folder {predictions.parent}")
+    if predictions is not None:
+        prepare_file("--predictions", predictions)
+    from spanwise.corpus.writing import write_whole
     from spanwise.evaluation import evaluate as run
     from spanwise.reader import Reader
 
@@ -126,7 +136,8 @@ def evaluate(
         report = run(reader, examples, progress=advance)
     if predictions is not None:
         texts = {p.id: p.best.text if p.best else "" for p in report.predictions}
-        predictions.write_text(json.dumps(texts, ensure_ascii=False, indent=0) + "\n", "utf-8")
+        text = json.dumps(texts, ensure_ascii=False, indent=0) + "\n"
+        write_whole(predictions, text.encode())
         stderr.print(f"predictions written to {predictions}")
     if as_json:
         print_json(report.overall | {"threshold": report.threshold})

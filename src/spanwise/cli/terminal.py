@@ -1,8 +1,10 @@
 """Consoles, progress bars, and how numbers and quotes are shown."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -10,10 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-stdout = Console(soft_wrap=True, highlight=False)
-stderr = Console(stderr=True)
+from spanwise.errors import ConfigError
+
+# Without emoji: rich would draw one where a file name or a text holds ":x:".
+stdout = Console(soft_wrap=True, highlight=False, emoji=False)
+stderr = Console(stderr=True, emoji=False)
 
 _CONTEXT = 160  # characters shown on either side of a quote
+_CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {0x09, 0x0A}, " ")
 
 
 class Advance(Protocol):
@@ -34,14 +40,42 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     ]
-    with Progress(*columns, console=stderr, transient=True) as bar:
+    hidden = not stderr.is_terminal  # a log file would get a blank line of it
+    with Progress(*columns, console=stderr, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def print_json(value: Any) -> None:
-    """One object on stdout, for programs."""
-    stdout.print(json.dumps(value, ensure_ascii=False, indent=2), markup=False)
+    """One object on stdout, for programs; in ASCII where stdout cannot encode all characters."""
+    narrow = not stdout.encoding.startswith("utf")
+    stdout.print(json.dumps(value, ensure_ascii=narrow, indent=2), markup=False)
+
+
+def visible(text: str) -> str:
+    """A text of the same length with blanks for control characters.
+
+    A terminal would obey some of them, and rich drops others, which moves the marks behind them.
+    """
+    return text.translate(_CONTROLS)
+
+
+def prepare_file(option: str, path: Path) -> None:
+    """See, before long work begins, that a file can be written; missing folders are made.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fits = os.access(path.parent, os.W_OK) and not path.is_dir()
+    except OSError:
+        fits = False
+    if not fits:
+        raise ConfigError(
+            f"{option} {str(path)!r}: no file can be written there; name a file in a folder that "
+            "you may write to"
+        )
 
 
 def score_table(scores: Mapping[str, float], *, threshold: float) -> Table:
@@ -78,6 +112,7 @@ def highlight(context: str, *spans: tuple[int, int], around: int = _CONTEXT) -> 
     if end < len(context):
         cut = context.rfind(" ", last, end)
         end = cut if cut >= last else end
+    context = visible(context)
     text = Text(("…" if begin else "") + context[begin:end] + ("…" if end < len(context) else ""))
     shift = bool(begin) - begin
     for start, stop in spans:

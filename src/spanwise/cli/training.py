@@ -66,7 +66,8 @@ def run(config: Any) -> None:
     from spanwise.training import train as fit
 
     columns = [TextColumn("step"), BarColumn(), TextColumn("{task.description}")]
-    with Progress(*columns, console=stderr, transient=True) as bar:
+    hidden = not stderr.is_terminal
+    with Progress(*columns, console=stderr, transient=True, disable=hidden) as bar:
         task = bar.add_task("preparing", total=None)
 
         def show(step: Step) -> None:
@@ -78,7 +79,12 @@ def run(config: Any) -> None:
             )
             bar.update(task, completed=step.step, total=step.steps, description=line)
 
-        trained = fit(config, progress=show)
+        try:
+            trained = fit(config, progress=show)
+        except KeyboardInterrupt:
+            kept = f"{config.out}/checkpoints"
+            stderr.print(f"interrupted; complete epochs are readers in {kept}", markup=False)
+            raise
     stdout.print(f"reader of epoch {trained.epoch} in {trained.folder}")
     if trained.scores:
         stdout.print(f"on {trained.calibration.fitted_on}, where its threshold was fitted:")

@@ -44,10 +44,11 @@ def write_examples(
         around = show(text[max(error.start - 20, 0) : error.start + 20])
         message = f"cannot be written: a text holds a lone surrogate, around {around}"
         raise FormatError([Problem(file=str(path), place="", id=None, message=message)]) from None
-    _write_whole(Path(path), data)
+    write_whole(Path(path), data)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is complete or not there; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place: a rename is atomic only within one file system.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")

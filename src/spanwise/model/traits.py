@@ -53,7 +53,7 @@ def is_causal(model: nn.Module) -> bool:
     with evaluating(model), torch.no_grad():
         first, second = base_of(model)(**few_tokens(model)).last_hidden_state  # (T, H) each
     change = (first - second).abs().amax(-1)  # (T,)
-    # Not exactly 0: a mixture of experts batches its tokens by expert, which moves the last digits.
+    # Not compared with 0: two rows of a batch may be summed in different orders.
     return bool(change[:-1].max() <= 1e-5 * change[-1])
 
 

@@ -10,6 +10,8 @@ from spanwise.training.config import (
 )
 
 try:
+    import accelerate  # noqa: F401 - the Trainer asks for it when the data is read already
+
     from spanwise.training.epochs import Progress, Trained
     from spanwise.training.run import train
 except ModuleNotFoundError as error:

@@ -153,9 +153,9 @@ def read_recipe(file: str | Path | None, changes: Mapping[str, Any]) -> TrainCon
         section, _, key = name.rpartition(".")
         target = data.setdefault(section, {}) if section else data
         kind = _kinds(TrainConfig).get(section) if section else TrainConfig
-        if not isinstance(target, dict) or not is_dataclass(kind) or key not in _kinds(kind):
+        if not is_dataclass(kind) or key not in _kinds(kind):
             problems.append(_unknown(name))
-        else:
+        elif isinstance(target, dict):  # else it is reported below as no table
             target[key] = _parse(value, _kinds(kind)[key])
     problems += [
         _unknown(f"{name}.{key}" if key else name)
@@ -232,7 +232,8 @@ def _matches(value: Any, kind: Any) -> bool:
     if origin is tuple:
         return isinstance(value, tuple | list) and all(_matches(v, arguments[0]) for v in value)
     if origin is not None:
-        return isinstance(value, Mapping)
+        is_table = isinstance(value, Mapping)
+        return is_table and all(type(text) is str for text in (*value, *value.values()))
     if kind is float:
         return type(value) in (int, float)
     return type(value) is kind
@@ -255,7 +256,8 @@ def _name(kind: Any) -> str:
         return " or ".join(_name(entry) for entry in get_args(kind) if entry is not type(None))
     if get_origin(kind) is Literal:
         return " or ".join(repr(choice) for choice in get_args(kind))
-    return names.get(kind) or ("a list of text" if get_origin(kind) is tuple else "a table")
+    others = {None: "a table", tuple: "a list of text"}
+    return names.get(kind) or others.get(get_origin(kind), "a table of text")
 
 
 def _impossible(config: TrainConfig) -> list[str]:
@@ -295,6 +297,8 @@ def _impossible(config: TrainConfig) -> list[str]:
         for name, value in share.items()
         if not 0 <= value < 1
     ]
+    if not 0 <= fit.seed < 2**32:
+        problems.append(f"fit.seed is {fit.seed}: it must be from 0 to below 2^32")
     if not config.train:
         problems.append("train is empty: name at least one file to learn from")
     if fit.patience and not config.dev:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from spanwise.batching import collate, plan_batches
+from spanwise.errors import ConfigError
 from spanwise.model import accepts_type_ids
 from spanwise.schema import Windows
 from spanwise.training.config import FitConfig
@@ -163,6 +165,19 @@ def make_arguments(
         disable_tqdm=True,
         dataloader_pin_memory=device.type == "cuda",
     )
+
+
+def check_reports(fit: FitConfig) -> None:
+    """See that the Trainer can log to all of `report_to`, before long work begins.
+
+    Raises:
+        ConfigError: a name that it does not know, or whose package is not installed.
+    """
+    try:
+        for callback in get_reporting_integration_callbacks(list(fit.report_to)):
+            callback()
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"fit.report_to is {list(fit.report_to)}: {error}") from error
 
 
 def take_only(items: Sequence[Any]) -> Any:

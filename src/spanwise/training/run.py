@@ -29,6 +29,7 @@ from spanwise.training.epochs import Epochs, Progress, Trained
 from spanwise.training.fitting import (
     Batches,
     MaskedModel,
+    check_reports,
     computes_bf16,
     make_arguments,
     make_optimizer,
@@ -62,6 +63,7 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
         ConfigError: settings that cannot work, or a loss that is not finite before a first epoch.
     """
     out = _new_folder(config.out)
+    check_reports(config.fit)
     examples = _read(config.train, config)
     dev = _read(config.dev, config) if config.dev else ()
     _warn_of_overlap(examples, dev)
@@ -82,8 +84,7 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
     logger.info("%s of %s parameters are trained", f"{trainable:,}", f"{total:,}")
     logger.info("%s windows of %s questions", f"{len(rows):,}", f"{len(examples):,}")
 
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.toml").write_text(config.to_toml(), encoding="utf-8")
+    _claim(out, config)
     batches = Batches(windows, rows, fit, pad_token_id=tokenizer.pad_token_id)
     epochs = Epochs(config, model, tokenizer, settings=settings, dev=dev, progress=progress)
     steps = max(1, round(len(batches) / fit.accumulation * fit.epochs))
@@ -108,9 +109,25 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
 
 def _new_folder(out: str) -> Path:
     folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        message = f"out is {out!r}, where no folder can be made: {error}; name another place"
+        raise ConfigError(message) from error
+    if taken:
         raise ConfigError(f"out is {out!r}, which is not empty; name a new folder, or delete it")
     return folder
+
+
+def _claim(out: Path, config: TrainConfig) -> None:
+    """Write the recipe; of two runs that began with the same empty folder one goes on."""
+    try:
+        with (out / "recipe.toml").open("x", encoding="utf-8") as file:
+            file.write(config.to_toml())
+    except FileExistsError:
+        message = f"out is {config.out!r}, where another run has begun; name a new folder"
+        raise ConfigError(message) from None
 
 
 def _read(sources: Sequence[str], config: TrainConfig) -> tuple[Example, ...]:
