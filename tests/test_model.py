@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -401,6 +401,7 @@ def test_a_custom_head_is_saved_beside_a_plain_encoder(family: str, tmp_path: Pa
     write_settings(folder, ReaderSettings(head=MLP))
     names = {path.name for path in folder.iterdir()}
     assert names == {"config.json", "model.safetensors", "head.safetensors", "spanwise.json"}
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # readable by the same
     plain, info = AutoModel.from_pretrained(folder, output_loading_info=True)
     assert not any(info.values())  # nothing missing, unexpected or misshapen
     assert same(plain, bare)
@@ -690,15 +691,41 @@ def test_a_stack_of_other_things_is_no_stack_of_layers() -> None:
     assert all(parameter.requires_grad for parameter in highest.parameters())
 
 
-def test_layers_that_hide_what_enters_them_are_refused() -> None:
+def squeezebert() -> Any:
     groups = ("q", "k", "v", "post_attention", "intermediate", "output")
     config = transformers.SqueezeBertConfig(
         **SIZES, embedding_size=16, **{f"{name}_groups": 1 for name in groups}
     )
-    model = transformers.SqueezeBertForQuestionAnswering(config)
-    with pytest.raises(ConfigError, match=r"^SqueezeBertFor.* set freeze to none or encoder$"):
+    return transformers.SqueezeBertForQuestionAnswering(config)
+
+
+def reformer() -> Any:
+    config = transformers.ReformerConfig(
+        vocab_size=50,
+        hidden_size=16,
+        attention_head_size=8,
+        num_attention_heads=2,
+        feed_forward_size=32,
+        axial_pos_shape=[4, 4],
+        axial_pos_embds_dim=[8, 8],
+        attn_layers=["local", "local"],
+        local_attn_chunk_length=4,
+        max_position_embeddings=16,
+    )
+    return transformers.ReformerForQuestionAnswering(config)
+
+
+@pytest.mark.parametrize("make", [squeezebert, reformer])
+def test_layers_that_hide_what_enters_them_are_refused(make: Callable[[], Any]) -> None:
+    model = make()
+    match = rf"^{type(model).__name__} does not show .* set freeze to none or encoder$"
+    with pytest.raises(ConfigError, match=match):
         freeze(model, "embeddings")
     assert all(parameter.requires_grad for parameter in model.parameters())
+    freeze(model, "encoder")
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        name for name, _ in model.named_parameters() if name.startswith("qa_outputs.")
+    }
 
 
 def test_freezing_draws_no_random_numbers_and_keeps_each_mode() -> None:
@@ -775,7 +802,11 @@ def test_one_missing_tensor_is_enough(tmp_path: Path) -> None:
     tensors = load_file(file)
     del tensors["bert.encoder.layer.1.output.dense.weight"]
     save_file(tensors, file, {"format": "pt"})
-    match = r"1 of 37 .*1 missing, 0 of .*'bert.encoder.layer.1.output.dense.weight', none in"
+    save_file({"layers.0.bias": torch.ones(2)}, tmp_path / "head.safetensors")  # not of the encoder
+    match = (
+        r"1 of 37 .*1 missing, 0 of .*'bert.encoder.layer.1.output.dense.weight', none in .*"
+        r"begin with 'bert' \(36\), 'qa_outputs' \(2\)\. "
+    )
     with pytest.raises(CheckpointError, match=match):
         load_reader_model(tmp_path, LINEAR)
     with pytest.raises(CheckpointError, match=match):

@@ -94,6 +94,8 @@ def test_the_run_folder_holds_all_that_a_reader_needs_and_how_it_came_about(
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
         "spanwise.json", "recipe.toml", "metrics.jsonl", "checkpoints",
     }  # fmt: skip
+    modes = {name: (learnt.folder / name).stat().st_mode for name in names}
+    assert modes["model.safetensors"] == modes["config.json"]
     settings = read_settings(learnt.folder)
     assert settings is not None
     assert settings.window == WINDOW
@@ -314,6 +316,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     fit = FitConfig(batch_size=2, precision="fp32", learning_rate=0.5)
     with pytest.raises(ConfigError, match=r"loss became nan in the first epoch.*0\.5"):
         train(recipe(make_colours(40, seed=17), fit=fit))
+
+
+def test_weights_that_are_not_finite_are_not_kept_where_no_loss_was_told(recipe: Make) -> None:
+    fit = FitConfig(weight_decay=float("inf"), precision="fp32", learning_rate=0.25)
+    with pytest.raises(ConfigError, match=r"loss became nan in the first epoch.*0\.25"):
+        train(recipe(make_colours(5, seed=17), fit=fit))
 
 
 def test_a_loss_that_fails_later_leaves_the_last_good_epoch(

@@ -218,7 +218,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         PairTokenizer.from_folder(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("content", ["{", "[1, 2]", "7"])
+@pytest.mark.parametrize("content", ["{", "[]", "[1, 2]", "7", "null", "[" * 100_000])
 def test_a_config_that_is_no_object_is_refused(content: str, tmp_path: Path) -> None:
     pair("word pieces").save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(content, encoding="utf-8")

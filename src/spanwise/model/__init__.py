@@ -1,8 +1,7 @@
 """Encoders with a span head: made, loaded under audit, frozen, saved.
 
-    heads ─┬─ loading     a checkpoint folder becomes a model, and back
-           ├─ freezing    parts of the encoder taken out of training
-           └─ traits      what a model takes, found by looking at it
+    heads ─┬─ loading            a checkpoint folder becomes a model, and back
+           └─ traits ─ freezing  what a model takes; parts of it taken out of training
 
 A linear head is the plain transformers `…ForQuestionAnswering` class, which anyone can load. Any
 other head is a row of `HEADS` over an `AutoModel` encoder; its weights lie beside the encoder's in

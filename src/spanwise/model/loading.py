@@ -3,6 +3,7 @@
 This module knows nothing about tokenizers or settings.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,6 +70,9 @@ def save_model(model: nn.Module, folder: str | Path) -> None:
             save_file(model.head.state_dict(), Path(folder) / HEAD_FILE)
         else:
             model.save_pretrained(folder)  # type: ignore[operator]
+    for file in Path(folder).glob("*.safetensors"):
+        # safetensors makes files for their owner alone; the others follow the umask.
+        shutil.copymode(Path(folder) / "config.json", file)
 
 
 def _load(folder: Path, head: Mapping[str, Any], *, fresh: bool) -> nn.Module:
@@ -112,7 +116,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _names_span_head(config: Any) -> bool:
-    return any("QuestionAnswering" in name for name in config.architectures or ())
+    return any("QuestionAnswering" in str(name) for name in config.architectures or ())
 
 
 def _need_safetensors(folder: Path, config: Any) -> None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -147,6 +148,10 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Score, save, keep the best, and warn of what goes wrong."""
+        trained_weights = (p for p in self.model.parameters() if p.requires_grad)
+        if not all(torch.isfinite(weights).all() for weights in trained_weights):
+            self.losses.append(math.nan)  # only every tenth step tells its own
+            control.should_training_stop = True
         if self.losses and not math.isfinite(self.losses[-1]):
             return
         epoch = math.ceil(round(state.epoch or 0, 6))

@@ -99,7 +99,11 @@ class PairTokenizer:
             with _rust_errors(str(folder)):
                 loaded = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         except (OSError, ValueError, ImportError, TypeError) as error:
-            message = f"{folder}: no tokenizer can be read from this folder: {error}"
+            reason = " ".join(str(error).split())
+            message = (
+                f"{folder}: no tokenizer can be read from this folder; give it a tokenizer.json "
+                f"(transformers says: {reason})"
+            )
             raise CheckpointError(message) from error
         if not loaded.is_fast:
             message = (
@@ -235,11 +239,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         file = folder / name
+        if not file.is_file():
+            continue
         try:
-            if file.is_file():
-                config |= json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, TypeError) as error:
+            part = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{file}: it is no JSON object: {error}") from error
+        if not isinstance(part, dict):
+            raise CheckpointError(f"{file}: it is no JSON object, but {part!r:.40}")
+        config |= part
     return config
 
 
