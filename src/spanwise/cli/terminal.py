@@ -78,10 +78,10 @@ def prepare_file(option: str, path: Path) -> None:
         )
 
 
-def score_table(scores: Mapping[str, float], *, threshold: float) -> Table:
-    """EM and F1 at the stored threshold, by kind of question, and at the oracle's."""
+def score_table(scores: Mapping[str, float], threshold: str) -> Table:
+    """EM and F1 at a threshold, which is given in words, by kind of question; and the oracle's."""
     table = Table("questions", "count", "EM", "F1", title=None)
-    rows = [("", f"all, at the stored threshold {threshold:.3f}")]
+    rows = [("", f"all, at {threshold}")]
     rows += [("HasAns_", "  answerable"), ("NoAns_", "  unanswerable")]
     for prefix, label in rows:
         if f"{prefix}total" in scores:

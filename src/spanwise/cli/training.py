@@ -1,6 +1,6 @@
 """`train`: a recipe, flags over it, and a live line."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
@@ -8,6 +8,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from spanwise.cli.data import Columns, parse_columns
 from spanwise.cli.terminal import score_table, stderr, stdout
 from spanwise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spanwise.training import Trained
 
 _EXAMPLES = """\b
 Examples:
@@ -57,11 +60,17 @@ def train(
     recipe, dotted = _split(settings or [])
     from spanwise.training import read_recipe
 
-    run(read_recipe(recipe, changes | dotted))
+    trained = run(read_recipe(recipe, changes | dotted))
+    stdout.print(f"reader of epoch {trained.epoch} in {trained.folder}", markup=False)
+    if trained.scores:
+        fitted_on = trained.calibration.fitted_on
+        stdout.print(f"on {fitted_on}, where its threshold was fitted:", markup=False)
+        threshold = trained.calibration.threshold
+        stdout.print(score_table(trained.scores, f"the stored threshold {threshold:.3f}"))
 
 
-def run(config: Any) -> None:
-    """Train with a live line of step, loss, pace and time left, and print what came of it."""
+def run(config: Any) -> "Trained":
+    """Train with a live line of step, loss, pace and time left."""
     from spanwise.training import Progress as Step
     from spanwise.training import train as fit
 
@@ -85,10 +94,7 @@ def run(config: Any) -> None:
             kept = f"{config.out}/checkpoints"
             stderr.print(f"interrupted; complete epochs are readers in {kept}", markup=False)
             raise
-    stdout.print(f"reader of epoch {trained.epoch} in {trained.folder}")
-    if trained.scores:
-        stdout.print(f"on {trained.calibration.fitted_on}, where its threshold was fitted:")
-        stdout.print(score_table(trained.scores, threshold=trained.calibration.threshold))
+    return trained
 
 
 def _minutes(text: str) -> float:

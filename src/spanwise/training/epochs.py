@@ -113,6 +113,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         """Tell the progress; stop when the time is over."""
         elapsed, limit = self.elapsed(), self.config.fit.max_minutes
         if limit is not None and elapsed >= 60 * limit:
+            logger.info("the time is over at step %d of %d", state.global_step, state.max_steps)
             control.should_training_stop = True
         if self.progress is not None:
             left = elapsed / state.global_step * (state.max_steps - state.global_step)
