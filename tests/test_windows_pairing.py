@@ -135,17 +135,6 @@ def test_the_pad_token_is_that_of_the_config(config: dict[str, Any], pad: int) -
 
 
 @pytest.mark.parametrize(
-    ("limit", "tokens"), [(512, 512), (512.0, 512), (1e30, None), (int(1e30), None), (None, None)]
-)
-def test_the_longest_window_is_known_only_where_the_config_says_so(
-    limit: float | None, tokens: int | None
-) -> None:
-    tokenizer = kind("word pieces").tokenizer
-    assert PairTokenizer(tokenizer, {"model_max_length": limit}).model_max_length == tokens
-    assert PairTokenizer(tokenizer).model_max_length is None
-
-
-@pytest.mark.parametrize(
     ("config", "side"), [({"padding_side": "left"}, "left"), ({"padding_side": "right"}, "right")]
 )
 def test_the_padding_side_is_that_of_the_config(config: dict[str, Any], side: str) -> None:
@@ -175,7 +164,6 @@ def test_a_folder_with_a_vocabulary_only_is_converted(tmp_path: Path) -> None:
     write(old, config_json={"model_type": "bert"})
     converted = PairTokenizer.from_folder(old)
     assert_equal(cut(converted), cut(pair("word pieces")))
-    assert converted.model_max_length is None
     converted.save(new)
     assert_equal(cut(PairTokenizer.from_folder(new)), cut(converted))
     assert AutoTokenizer.from_pretrained(new)("The door") == AutoTokenizer.from_pretrained(old)(

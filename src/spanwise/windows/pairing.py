@@ -50,8 +50,8 @@ class PairTokenizer:
 
     Args:
         tokenizer: the Rust tokenizer; its own truncation and padding are switched off in a copy.
-        config: `tokenizer_config.json`; `cls_token`, `bos_token`, `pad_token`, `padding_side` and
-            `model_max_length` are read.
+        config: `tokenizer_config.json`; `cls_token`, `bos_token`, `pad_token` and `padding_side`
+            are read, all of it is kept.
         name: how messages call it.
 
     Raises:
@@ -135,12 +135,6 @@ class PairTokenizer:
     def pad_token_id(self) -> int:
         """The id that fills batches; 0 where the tokenizer has none, as it is masked anyway."""
         return self._token_id("pad_token") or 0
-
-    @property
-    def model_max_length(self) -> int | None:
-        """Most tokens that the tokenizer's own settings allow in a window, where they say so."""
-        limit = self.config.get("model_max_length")
-        return int(limit) if limit is not None and limit < 1e6 else None  # 1e30 means unknown
 
     def encode_contexts(self, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
         """Tokenise without special tokens; (n,) ids and (n, 2) character offsets of each text.
