@@ -338,6 +338,16 @@ def test_train_without_accelerate_names_the_extra() -> None:
     assert "MissingExtra: 'accelerate' is not installed" in done.stderr
 
 
+def test_train_tells_its_progress_where_no_bar_is_drawn(
+    run: Run, tmp_path: Path, data: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanwise.cli.training._SILENCE", 0.0)
+    done = run("train", "--model", encoder, "--train", data, "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    assert "step 2/2  loss" in done.err
+    assert "windows/s" in done.err
+
+
 def test_train_reads_a_table_with_columns_of_its_own(
     run: Run, tmp_path: Path, encoder: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """`train`: a recipe, flags over it, and a live line."""
 
+import logging
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,11 +14,15 @@ from spanwise.errors import ConfigError
 if TYPE_CHECKING:
     from spanwise.training import Trained
 
+logger = logging.getLogger("spanwise")
+
 _EXAMPLES = """\b
 Examples:
   spanwise train --model microsoft/MiniLM-L12-H384-uncased --train t.json --dev d.json --out runs/r
   spanwise train recipe.toml --max-time 30m --fit.learning_rate 1e-4 --window.max_length 256
 """
+
+_SILENCE = 30.0  # seconds after which a log file, where no bar is drawn, gets a line
 
 _UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0}
 
@@ -70,7 +76,7 @@ def train(
 
 
 def run(config: Any) -> "Trained":
-    """Train with a live line of step, loss, pace and time left."""
+    """Train with a live line of step, loss, pace and time left; in a log, with one now and then."""
     from spanwise.training import Progress as Step
     from spanwise.training import train as fit
 
@@ -78,8 +84,10 @@ def run(config: Any) -> "Trained":
     hidden = not stderr.is_terminal
     with Progress(*columns, console=stderr, transient=True, disable=hidden) as bar:
         task = bar.add_task("preparing", total=None)
+        told = time.monotonic()
 
         def show(step: Step) -> None:
+            nonlocal told
             loss = "–" if step.loss is None else f"{step.loss:.3f}"
             minutes, seconds = divmod(round(step.seconds_left), 60)
             line = (
@@ -87,6 +95,9 @@ def run(config: Any) -> "Trained":
                 f"{minutes}:{seconds:02d} left"
             )
             bar.update(task, completed=step.step, total=step.steps, description=line)
+            if hidden and time.monotonic() - told >= _SILENCE:
+                logger.info("step %s", line)
+                told = time.monotonic()
 
         try:
             trained = fit(config, progress=show)

@@ -94,7 +94,6 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         self.log: Callable[[dict[str, float]], None] = lambda _: None  # the Trainer's, once it is
         self.kept: list[Trained] = []  # best first
         self.losses: list[float] = []
-        self.windows = 0
         self.began = time.monotonic()
 
     def elapsed(self) -> float:
