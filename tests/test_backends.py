@@ -150,7 +150,7 @@ def test_too_large_a_batch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Recorder()
     monkeypatch.setattr(model, "forward", fail)
     backend = TorchBackend(model, device="cpu")
-    with pytest.raises(ConfigError, match=r"a batch of 2 windows of 6 tokens; .* below 2"):
+    with pytest.raises(ConfigError, match=r"a batch of 2 windows of 6 tokens; .* below 12"):
         backend(make_batch())
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanwise.batching import collate, plan_batches
+from spanwise.batching import Batcher, collate, plan_batches
 from spanwise.errors import ConfigError
 from spanwise.schema import Batch, Windows
 
@@ -103,6 +103,49 @@ def test_shuffled_batches_hold_windows_of_like_length_in_random_order() -> None:
     # Not the sorted order in disguise: a window meets other company under another seed.
     other = {frozenset(batch.tolist()) for batch in plan_batches(lengths, batch_size=8, seed=4)}
     assert not other & {frozenset(batch.tolist()) for batch in plan}
+
+
+@given(
+    lengths=st.lists(st.integers(1, 400), max_size=700),
+    batch_tokens=st.integers(1, 3000),
+    batch_size=st.none() | st.integers(1, 9),
+    seed=st.none() | st.integers(0, 5),
+)
+def test_a_plan_keeps_to_its_budget_of_tokens(
+    lengths: list[int], batch_tokens: int, batch_size: int | None, seed: int | None
+) -> None:
+    plan = plan_batches(lengths, batch_size=batch_size, batch_tokens=batch_tokens, seed=seed)
+    assert sorted(index for batch in plan for index in batch.tolist()) == list(range(len(lengths)))
+    for batch in plan:
+        padded = max(lengths[index] for index in batch) * len(batch)
+        assert padded <= batch_tokens or len(batch) == 1
+        assert batch_size is None or len(batch) <= batch_size
+
+
+def test_a_budget_of_tokens_is_used_up() -> None:
+    plan = plan_batches([2, 9, 4, 3, 5, 3], batch_tokens=10)
+    assert [batch.tolist() for batch in plan] == [[1], [4, 2], [3, 5, 0]]
+    lengths = np.random.default_rng(0).integers(20, 384, size=4000)
+    plan = plan_batches(lengths, batch_tokens=4096, seed=3)
+    assert lengths.sum() > 0.9 * 4096 * len(plan)
+
+
+def test_a_batcher_cuts_a_set_by_its_budget() -> None:
+    windows = numbered_windows([2, 9, 4, 3, 5, 3])
+    batches = list(Batcher(batch_tokens=10, pad_token_id=PAD).batches(windows))
+    assert [batch.input_ids.shape for batch in batches] == [(1, 9), (2, 5), (3, 3)]
+    assert [batch.example.tolist() for batch in batches] == [
+        [5001],
+        [5004, 5002],
+        [5003, 5005, 5000],
+    ]
+
+
+def test_a_budget_below_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_tokens is 0; it must be at least 1"):
+        Batcher(batch_tokens=0, pad_token_id=PAD)
+    with pytest.raises(ConfigError, match="batch_tokens is -5; it must be at least 1"):
+        plan_batches([1], batch_tokens=-5)
 
 
 @pytest.mark.parametrize("batch_size", [0, -3])

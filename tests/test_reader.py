@@ -27,7 +27,6 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
-from spanwise import reader as reader_module
 from spanwise.backends import FakeBackend, TorchBackend
 from spanwise.checkpoints import write_settings
 from spanwise.errors import CheckpointError, ConfigError, DataError
@@ -44,7 +43,7 @@ from spanwise.schema import (
     ReaderSettings,
     WindowSettings,
 )
-from spanwise.windows import PairTokenizer
+from spanwise.windows import PairTokenizer, cutting
 
 TEXTS = [
     "The Eiffel Tower stands in Paris and was finished in 1889.",
@@ -98,10 +97,10 @@ def fake_reader(
     *,
     null: float = 0.0,
     settings: ReaderSettings = SETTINGS,
-    batch_size: int = 4,
+    batch_tokens: int = 200,
 ) -> Reader:
     backend = FakeBackend(scores, TOKENIZER, null=null)
-    return Reader(backend, TOKENIZER, settings, batch_size=batch_size)
+    return Reader(backend, TOKENIZER, settings, batch_tokens=batch_tokens)
 
 
 def quoted(prediction: Prediction) -> Answer:
@@ -189,7 +188,7 @@ def test_a_text_without_a_token_has_no_answer() -> None:
 
 
 def test_many_pairs_come_back_in_their_order() -> None:
-    reader = fake_reader({"Paris": 8.0, "Normandy": 8.0, "Vistula": 8.0}, batch_size=2)
+    reader = fake_reader({"Paris": 8.0, "Normandy": 8.0, "Vistula": 8.0}, batch_tokens=60)
     texts = [TEXTS[1], " ".join(TEXTS[2:] * 9), TEXTS[0], TEXTS]
     predictions = reader.answer_many((QUESTION, text) for text in texts)
     assert [prediction.id for prediction in predictions] == ["0", "1", "2", "3"]
@@ -269,13 +268,13 @@ def long_text(characters: int) -> str:
 def test_a_needle_is_found_in_two_megabytes() -> None:
     context = long_text(2_000_000)
     settings = replace(SETTINGS, window=WindowSettings())
-    reader = fake_reader({"Paris": 8.0}, settings=settings, batch_size=16)
+    reader = fake_reader({"Paris": 8.0}, settings=settings)
     tracemalloc.start()
     best = quoted(reader.answer(QUESTION, context))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (best.text, best.start) == ("Paris", context.index("Paris"))
-    assert peak < 75 * len(context)
+    assert peak < 30 * len(context)
 
 
 def peak_of(reader: Reader, texts: list[str]) -> int:
@@ -287,10 +286,10 @@ def peak_of(reader: Reader, texts: list[str]) -> int:
 
 
 def test_memory_does_not_grow_with_the_number_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "_SLICE", 20_000)
+    monkeypatch.setattr(cutting, "_CHARACTERS", 20_000)
     reader = fake_reader({"Paris": 8.0}, settings=replace(SETTINGS, window=WindowSettings()))
     texts = [long_text(20_000) + str(n) for n in range(8)]
-    assert peak_of(reader, texts) < 1.5 * peak_of(reader, texts[:1])
+    assert peak_of(reader, texts) < 1.5 * peak_of(reader, texts[:2])
 
 
 def test_slices_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +297,8 @@ def test_slices_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [(QUESTION, [text, long_text(600)]) for text in [*TEXTS, " ".join(TEXTS * 9)]]
     together = reader.answer_many(pairs)
     for size in (1, 100, 700):
-        monkeypatch.setattr(reader_module, "_SLICE", size)
+        monkeypatch.setattr(cutting, "_CHARACTERS", size)
+        monkeypatch.setattr(cutting, "_TOKENS", size)
         assert reader.answer_many(pairs) == together
 
 
@@ -306,8 +306,9 @@ def test_slices_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_counts_windows_and_foresees_how_many_they_will_be(
     monkeypatch: pytest.MonkeyPatch, slice_size: int
 ) -> None:
-    monkeypatch.setattr(reader_module, "_SLICE", slice_size)
-    reader = fake_reader({"Paris": 8.0}, batch_size=3)
+    monkeypatch.setattr(cutting, "_CHARACTERS", slice_size)
+    monkeypatch.setattr(cutting, "_TOKENS", max(slice_size, 500))
+    reader = fake_reader({"Paris": 8.0}, batch_tokens=150)
     batches: list[int] = []
     backend = reader.backend
 
@@ -339,14 +340,14 @@ def test_an_answer_does_not_depend_on_its_company() -> None:
         for repeats in (0, 1, 5)
     ]
 
-    def reader(batch_size: int) -> Reader:
+    def reader(batch_tokens: int) -> Reader:
         backend = TorchBackend(network, device="cpu")
-        return Reader(backend, TOKENIZER, SETTINGS, batch_size=batch_size)
+        return Reader(backend, TOKENIZER, SETTINGS, batch_tokens=batch_tokens)
 
     alone = [reader(1).answer(*pair) for pair in pairs]
     assert len({prediction.answers[0].text for prediction in alone}) > 3
-    for batch_size in (3, 100):
-        for one, other in zip(alone, reader(batch_size).answer_many(pairs), strict=True):
+    for batch_tokens in (150, 5000):
+        for one, other in zip(alone, reader(batch_tokens).answer_many(pairs), strict=True):
             assert_same(one, other)
 
 
@@ -411,8 +412,8 @@ def test_a_checkpoint_of_spanwise_is_read_with_what_it_stores(
         settings = replace(stored, calibration=calibration)
         write_settings(folder, settings)
         with caplog.at_level(logging.WARNING, logger="spanwise"):
-            reader = Reader.from_pretrained(str(folder), device="cpu", batch_size=2)
-        assert (reader.settings, reader.batch_size) == (settings, 2)
+            reader = Reader.from_pretrained(str(folder), device="cpu", batch_tokens=99)
+        assert reader.settings == settings
         prediction = reader.answer(QUESTION, context)
         assert prediction.calibrated
         assert len(prediction.answers) == 5

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from spanwise.errors import ConfigError, FormatError
 from spanwise.schema import Example, Gold, Windows, WindowSettings
-from spanwise.windows import PairTokenizer, label_tokens, make_windows
+from spanwise.windows import PairTokenizer, cutting, label_tokens, make_windows, stream_windows
 from tests.windows_zoo import ALONE, NAMES, TEXTS, pair
 
 SETTINGS = WindowSettings(max_length=24, stride=4)
@@ -363,3 +364,64 @@ def test_a_lone_surrogate_is_no_text() -> None:
     example = ask("Half of a smiley: \ud83d, and the rest of the text")
     with pytest.raises(FormatError, match=r"smiley: \\ud83d.* lone surrogate"):
         make_windows([ask("fine"), example], pair("word pieces"), SETTINGS)
+
+
+# -- streaming -----------------------------------------------------------------------------------
+
+
+def joined(parts: list[Windows]) -> dict[str, list[Any]]:
+    """The parts end to end, as lists."""
+    columns = {
+        field.name: [row for part in parts for row in getattr(part, field.name).tolist()]
+        for field in fields(Windows)
+    }
+    lengths = [length for part in parts for length in part.lengths.tolist()]
+    return columns | {"row_splits": np.cumsum([0, *lengths]).tolist()}
+
+
+@given(task=_tasks(), size=st.integers(1, 200), tokens=st.integers(1, 100))
+def test_streamed_windows_are_those_made_at_once(task: Task, size: int, tokens: int) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(cutting, "_CHARACTERS", size)
+        monkeypatch.setattr(cutting, "_TOKENS", tokens)
+        stream = stream_windows(iter(task.examples), pair(task.name), task.settings)
+        assert joined(list(stream)) == joined([task.windows()])
+
+
+def test_a_part_holds_few_tokens_and_no_window_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "_TOKENS", 100)
+    parts = list(stream_windows([ask("the door " * 500)], pair("word pieces"), SETTINGS))
+    assert len(parts) > 10
+    assert all(part.lengths.sum() < 100 + SETTINGS.max_length for part in parts)
+
+
+def test_examples_are_read_as_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "_CHARACTERS", 40)
+    asked: list[int] = []
+
+    def examples() -> Iterator[Example]:
+        for number in range(100):
+            asked.append(number)
+            yield ask(f"the door {number} opens")
+
+    stream = stream_windows(examples(), pair("word pieces"), SETTINGS)
+    next(stream)
+    assert len(asked) == 3
+    assert sum(map(len, stream)) == 97
+
+
+def test_questions_of_one_context_are_cut_in_parts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "_EXAMPLES", 4)
+    parts = list(stream_windows([ask("the door")] * 10, pair("word pieces"), SETTINGS))
+    assert [part.example.tolist() for part in parts] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_a_stream_warns_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cutting, "_EXAMPLES", 1)
+    settings = WindowSettings(max_length=24, stride=4, max_question_tokens=5)
+    examples = [ask("the library", question="nine " * 9), ask("the door", question="nine nine")] * 3
+    assert len(list(stream_windows(examples, pair("word pieces"), settings))) == 6
+    (message,) = caplog.messages
+    assert message.startswith("3 of 6 questions are longer than 5 tokens and were cut there")

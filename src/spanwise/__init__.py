@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         read_recipe,
         train,
     )
-    from spanwise.windows import PairTokenizer, make_windows
+    from spanwise.windows import PairTokenizer, make_windows, stream_windows
 
 _HOMES = {
     "auditing": ("audit_examples", "repair_examples"),
@@ -64,7 +64,7 @@ _HOMES = {
     "training": (
         "DecodeConfig", "FitConfig", "HeadConfig", "TrainConfig", "Trained", "read_recipe", "train",
     ),
-    "windows": ("PairTokenizer", "make_windows"),
+    "windows": ("PairTokenizer", "make_windows", "stream_windows"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -106,6 +106,7 @@ __all__ = [
     "repair_examples",
     "scan_examples",
     "score_predictions",
+    "stream_windows",
     "train",
     "write_examples",
 ]

@@ -83,7 +83,7 @@ class TorchBackend:
             rows, tokens = batch.input_ids.shape
             raise ConfigError(
                 f"{self.device} has too little memory for a batch of {rows} windows of {tokens} "
-                f"tokens; set a batch_size below {rows}"
+                f"tokens; set batch_tokens below {rows * tokens}"
             ) from error
         return Logits(start_logits=start.cpu().numpy(), end_logits=end.cpu().numpy())
 

@@ -3,6 +3,8 @@
 This module knows nothing about text, tokenizers or models.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,39 +16,83 @@ from spanwise.schema import Batch, Windows
 _BATCHES_SORTED_TOGETHER = 50
 
 
+class Batcher:
+    """Cuts windows into batches of like length, by a budget of tokens.
+
+    What a batch costs is its tokens, padding included, whatever the number of its windows. So a
+    budget keeps both the memory and the time of a batch even, where a number of windows would not.
+    The windows are sorted, longest first; a row's `example` says whose it is.
+
+    Args:
+        batch_tokens: tokens of a batch at most, padding included; a longer window stands alone.
+        pad_token_id: fills the batches.
+
+    Raises:
+        ConfigError: a budget below 1.
+    """
+
+    def __init__(self, *, batch_tokens: int, pad_token_id: int) -> None:
+        _check("batch_tokens", batch_tokens)
+        self.batch_tokens = batch_tokens
+        self.pad_token_id = pad_token_id
+
+    def batches(self, windows: Windows) -> Iterator[Batch]:
+        """Cut the windows of a set; each stands in exactly one batch."""
+        for rows in plan_batches(windows.lengths, batch_tokens=self.batch_tokens):
+            yield collate(windows, rows, pad_token_id=self.pad_token_id)
+
+
 def plan_batches(
-    lengths: ArrayLike, *, batch_size: int, seed: int | None = None
+    lengths: ArrayLike,
+    *,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
+    seed: int | None = None,
 ) -> list[NDArray[np.int64]]:
     """Say which windows make up each batch; every window stands in exactly one.
 
     Args:
         lengths: (W,) tokens per window.
-        batch_size: windows per batch; one batch takes what is left over.
+        batch_size: windows per batch; one batch takes what is left over. None: no limit.
+        batch_tokens: tokens per batch at most, padding included; a window that is longer stands
+            alone. None: no limit.
         seed: None sorts by length, longest first and ties in order, so that a batch too large for
             memory fails at once. A seed shuffles for training, windows of like length together.
 
     Returns:
-        ceil(W / batch_size) arrays of positions in `lengths`.
+        Arrays of positions in `lengths`.
 
     Raises:
-        ConfigError: a batch size below 1.
+        ConfigError: a limit below 1.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1")
-    lengths = np.asarray(lengths)
-    if seed is None:
-        return _cut(np.argsort(-lengths, kind="stable"), batch_size)
+    _check("batch_size", batch_size)
+    _check("batch_tokens", batch_tokens)
+    lengths = np.asarray(lengths, dtype=np.int64)
+    count = max(1, len(lengths))
+    at_most = count if batch_size is None else batch_size  # windows
+    budget = count * int(lengths.max(initial=1)) if batch_tokens is None else batch_tokens
+    chunks = [np.arange(len(lengths))]
     random = np.random.default_rng(seed)
-    batches = [
-        batch
-        for chunk in _cut(random.permutation(len(lengths)), batch_size * _BATCHES_SORTED_TOGETHER)
-        for batch in _cut(chunk[np.argsort(-lengths[chunk], kind="stable")], batch_size)
-    ]
+    if seed is not None:
+        in_a_batch = min(at_most, budget * count // max(1, int(lengths.sum())))
+        together = max(1, in_a_batch) * _BATCHES_SORTED_TOGETHER
+        order = random.permutation(len(lengths))
+        chunks = [order[start : start + together] for start in range(0, len(order), together)]
+    batches = []
+    for chunk in chunks:
+        rows = chunk[np.argsort(-lengths[chunk], kind="stable")]
+        while len(rows):
+            size = min(at_most, max(1, budget // int(lengths[rows[0]])))
+            batches.append(rows[:size])
+            rows = rows[size:]
+    if seed is None:
+        return batches
     return [batches[position] for position in random.permutation(len(batches))]
 
 
-def _cut(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    return [indices[start : start + size] for start in range(0, len(indices), size)]
+def _check(name: str, limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ConfigError(f"{name} is {limit}; it must be at least 1")
 
 
 def collate(windows: Windows, indices: ArrayLike, *, pad_token_id: int) -> Batch:

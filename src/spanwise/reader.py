@@ -9,25 +9,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from spanwise.backends import Backend, TorchBackend
-from spanwise.batching import collate, plan_batches
+from spanwise.batching import Batcher
 from spanwise.checkpoints import SETTINGS_FILE, fetch_folder, read_settings
 from spanwise.decoding import Decoder
 from spanwise.errors import FormatError, Problem
 from spanwise.schema import Batch, Example, Prediction, ReaderSettings, WindowSettings
-from spanwise.windows import PairTokenizer, make_windows
+from spanwise.windows import PairTokenizer, stream_windows
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger("spanwise")
 
+BATCH_TOKENS = 8192
+"""Tokens of a batch: more is no faster on a processor, and takes memory."""
+
 Progress = Callable[[int, int], None]
 """Called with windows done and windows in all: an estimate until the last text is cut."""
-
-# Characters whose windows are in memory at once. Tokenising takes some 200 bytes for each of them;
-# fewer would leave too few windows to sort by length.
-_SLICE = 1_000_000
 
 
 class Reader:
@@ -37,7 +38,7 @@ class Reader:
         backend: runs the model.
         tokenizer: that of the model.
         settings: windows, decoding and calibration of the model.
-        batch_size: windows per batch; changes speed and memory, never an answer.
+        batch_tokens: tokens per batch, padding included; changes speed and memory, never an answer.
     """
 
     def __init__(
@@ -46,12 +47,12 @@ class Reader:
         tokenizer: PairTokenizer,
         settings: ReaderSettings,
         *,
-        batch_size: int = 32,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> None:
         self.backend = backend
         self.tokenizer = tokenizer
         self.settings = settings
-        self.batch_size = batch_size
+        self._batcher = Batcher(batch_tokens=batch_tokens, pad_token_id=tokenizer.pad_token_id)
 
     @classmethod
     def from_pretrained(
@@ -62,7 +63,7 @@ class Reader:
         token: str | None = None,
         device: str | None = None,
         dtype: str = "float32",
-        batch_size: int = 32,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> Self:
         """Load a checkpoint that has a span head. Needs the extra `torch`.
 
@@ -75,7 +76,7 @@ class Reader:
             token: for private and gated models on the Hub.
             device: as in `TorchBackend`.
             dtype: as in `TorchBackend`.
-            batch_size: windows per batch.
+            batch_tokens: tokens per batch, padding included.
 
         Raises:
             CheckpointError: not found, or without a span head, or incomplete.
@@ -101,7 +102,7 @@ class Reader:
             )
         backend = TorchBackend(network, device=device, dtype=dtype)
         settings = replace(settings, window=window)
-        return cls(backend, tokenizer, settings, batch_size=batch_size)
+        return cls(backend, tokenizer, settings, batch_tokens=batch_tokens)
 
     def answer(
         self, question: str, context: str | Sequence[str], *, top_k: int | None = None
@@ -201,18 +202,18 @@ class Reader:
         return decoder.predictions(ids, [question.contexts for question in asked], top_k=top_k)
 
     def _batches(self, texts: Sequence[Example], progress: Progress) -> Iterator[Batch]:
-        """Cut, sort and pad the windows of one slice of the texts after another."""
-        characters = sum(len(text.context) for text in texts)
-        read = cut = done = 0  # characters, windows, windows
-        for part in _slices(texts):
-            windows = make_windows(texts[part], self.tokenizer, self.settings.window)
-            read += sum(len(text.context) for text in texts[part])
+        """Cut, sort and pad the windows of one part of the texts after another."""
+        begins = np.cumsum([0, *(len(text.context) for text in texts)])  # characters
+        cut = done = 0  # windows
+        for windows in stream_windows(texts, self.tokenizer, self.settings.window):
             cut += len(windows)
-            for rows in plan_batches(windows.lengths, batch_size=self.batch_size):
-                batch = collate(windows, rows, pad_token_id=self.tokenizer.pad_token_id)
-                yield replace(batch, example=batch.example + part.start)
-                done += len(rows)
-                progress(done, round(cut * characters / read))
+            last = slice(windows.row_splits[-2], None)
+            read = begins[windows.example[-1]] + windows.offsets[last].max()
+            expected = round(cut * begins[-1] / max(read, 1))
+            for batch in self._batcher.batches(windows):
+                yield batch
+                done += len(batch.example)
+                progress(done, expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,16 +250,6 @@ def _fault(value: Any) -> str:
 def _listed(context: Any) -> tuple[Any, ...]:
     is_list = isinstance(context, Sequence) and not isinstance(context, str | bytes)
     return tuple(context) if is_list else (context,)
-
-
-def _slices(texts: Sequence[Example]) -> Iterator[slice]:
-    """Neighbouring texts, of `_SLICE` characters or the one text that is longer."""
-    start = size = 0
-    for position, text in enumerate(texts, start=1):
-        size += len(text.context)
-        if size >= _SLICE or position == len(texts):
-            yield slice(start, position)
-            start, size = position, 0
 
 
 def clip_window(window: WindowSettings, model: "torch.nn.Module") -> WindowSettings:

@@ -1,6 +1,6 @@
 """Question and context become token windows with offsets and labels."""
 
-from spanwise.windows.cutting import label_tokens, make_windows
+from spanwise.windows.cutting import label_tokens, make_windows, stream_windows
 from spanwise.windows.pairing import PairTokenizer
 
-__all__ = ["PairTokenizer", "label_tokens", "make_windows"]
+__all__ = ["PairTokenizer", "label_tokens", "make_windows", "stream_windows"]

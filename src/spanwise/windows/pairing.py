@@ -19,6 +19,7 @@ from tokenizers import Encoding, Tokenizer
 
 from spanwise.errors import CheckpointError, FormatError, MissingExtra, Problem
 from spanwise.schema import Ints
+from spanwise.windows.encoding import Tokens, encode_texts
 
 # In three scripts, as a fault may show only where a blank and letters share a token. No letter is
 # one that a normalizer would take apart.
@@ -136,21 +137,17 @@ class PairTokenizer:
         """The id that fills batches; 0 where the tokenizer has none, as it is masked anyway."""
         return self._token_id("pad_token") or 0
 
-    def encode_contexts(self, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
-        """Tokenise without special tokens; (n,) ids and (n, 2) character offsets of each text.
+    def encode_contexts(self, texts: Sequence[str]) -> Tokens:
+        """Tokenise without special tokens.
 
         Raises:
             FormatError: texts that the tokenizer cannot read.
         """
         try:
             with _rust_errors(self.name):
-                encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+                return encode_texts(self.tokenizer, texts)
         except (CheckpointError, TypeError) as error:
             raise FormatError(filter(None, map(self._problem, texts))) from error
-        return [
-            (_ids(encoding), np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2))
-            for encoding in encodings
-        ]
 
     def _problem(self, text: str) -> Problem | None:
         """Why a text cannot be tokenised."""
