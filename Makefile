@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-all check reader clean
+.PHONY: demo test test-all bench check reader clean
 
 demo: $(INSTALLED)  ## audit the sample, fine-tune on it, evaluate, answer three questions; offline
 	$(BIN)/spanwise demo
@@ -21,9 +21,15 @@ runs/baseline/model.safetensors: $(wildcard models/baseline/*)
 	cp models/baseline/*.json runs/baseline
 	cat models/baseline/model.safetensors.part-* > $@
 
+bench: $(INSTALLED) reader benchmarks/peers/.venv/installed  ## spanwise beside the usual way; ROW= and DATA= choose
+	$(BIN)/python -m benchmarks.run $(if $(ROW),--row $(ROW)) $(if $(DATA),--data $(DATA))
+
+benchmarks/peers/.venv/installed: benchmarks/peers/requirements.txt
+	benchmarks/peers/make.sh
+
 check: $(INSTALLED)  ## the gates: format, lint, types, layers
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
@@ -34,4 +40,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis runs
+	rm -rf .venv benchmarks/peers/.venv .mypy_cache .ruff_cache .pytest_cache .hypothesis runs

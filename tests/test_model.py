@@ -311,6 +311,22 @@ def test_a_bare_encoder_gets_a_linear_head_that_anyone_can_load(
     assert same(load_training_model(tmp_path / "reader", LINEAR), model)  # to go on from
 
 
+def test_attention_dropout_is_left_out_and_saved_as_it_was(tmp_path: Path) -> None:
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(vocab_size=20, intermediate_size=8, **size)
+    transformers.BertModel(config).save_pretrained(tmp_path / "bare")
+    for head in (LINEAR, MLP):
+        for kept, rates in (True, {0.1}), (False, {0.0, 0.1}):
+            model = load_training_model(tmp_path / "bare", head, attention_dropout=kept)
+            encoder = base_of(model)
+            assert {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)} == rates
+            attention = encoder.get_submodule("encoder.layer.0.attention.self.dropout")
+            assert (attention.p == 0) is not kept
+            save_model(model, tmp_path / "saved")
+            saved = json.loads((tmp_path / "saved" / "config.json").read_text())
+            assert saved["attention_probs_dropout_prob"] == 0.1
+
+
 def test_a_fresh_head_is_drawn_from_torch_s_random_numbers(tmp_path: Path) -> None:
     save_as("Model", "bert", tmp_path)
     heads = []

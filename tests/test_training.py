@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from spanwise.checkpoints import read_settings
 from spanwise.corpus import write_examples
@@ -33,6 +35,12 @@ from tests.conftest import make_colours
 
 WINDOW = WindowSettings(max_length=32, stride=8, max_question_tokens=8)
 Make = Callable[..., TrainConfig]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States of frozen encoders are kept where the test ends."""
+    monkeypatch.setenv("SPANWISE_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -280,19 +288,81 @@ def test_the_time_limit_ends_the_run_with_a_reader(recipe: Make) -> None:
     assert Reader.from_pretrained(trained.folder).answer("which ?", "red lamp").answers
 
 
+def test_within_a_time_limit_the_last_thing_is_to_score_what_was_learnt(recipe: Make) -> None:
+    fit = FitConfig(epochs=1000, max_minutes=0.03, precision="fp32", batch_size=4)
+    trained = train(recipe(make_colours(40, seed=15), make_colours(9, seed=3), fit=fit))
+    *_, last = lines = metrics(trained.folder)
+    assert "dev" in last
+    assert last["epoch"] >= max(line.get("epoch", 0) for line in lines)
+
+
 def test_the_learning_rate_falls_to_zero_by_steps_or_by_time() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
-    clock = [0.0]
-    fit = FitConfig(warmup=0.2, max_minutes=1)
-    schedule = make_schedule(optimizer, fit, steps=10, elapsed=lambda: clock[0])
+    used = 0.0
+    schedule = make_schedule(optimizer, FitConfig(warmup=0.2), steps=10, used=lambda: used)
     rates = []
-    for seconds in (0, 0, 0, 0, 0, 30, 60):
-        clock[0] = seconds
+    for used in (0, 0, 0, 0, 0, 0.5, 1):  # noqa: B007 - the schedule asks for it
         optimizer.step()
         schedule.step()
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([1, 1, 0.875, 0.75, 0.625, 0.5, 0])
+
+
+def test_the_warm_up_goes_by_the_time_where_time_is_short() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    used = 0.0
+    schedule = make_schedule(optimizer, FitConfig(warmup=0.2), steps=10_000, used=lambda: used)
+    rates = []
+    for used in (0.1, 0.2, 0.6, 1):  # noqa: B007 - the schedule asks for it
+        optimizer.step()
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.5, 1, 0.5, 0])
+
+
+def test_a_budget_of_tokens_gives_each_epoch_as_many_batches(encoder: Path) -> None:
+    windows = make_windows(make_colours(150, seed=8), PairTokenizer.from_folder(encoder), WINDOW)
+    rows = np.arange(0, len(windows), 2)
+    lengths = windows.lengths[rows]
+    batches = Batches(windows, rows, FitConfig(batch_tokens=150), pad_token_id=0)
+    first = len(batches)
+    over = 0
+    for epoch in range(8):
+        batches.set_epoch(epoch)
+        assert len(batches) == len(batches.plan) == first
+        assert sorted(n for batch in batches.plan for n in batch.tolist()) == list(range(len(rows)))
+        over += sum(lengths[batch].max() * len(batch) > 150 for batch in batches.plan)
+    assert over < 0.01 * 8 * first
+
+
+def test_a_run_without_padding_gives_the_losses_of_one_with_it(
+    recipe: Make, encoder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(encoder, tmp_path / "encoder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.0}))
+    losses = []
+    for packing in (False, True):
+        fit = FitConfig(packing=packing, precision="fp32", batch_tokens=80, epochs=2)
+        out = str(tmp_path / f"run-{packing}")
+        run = train(recipe(make_colours(60, seed=4), fit=fit, model=str(folder), out=out))
+        losses.append([line["loss"] for line in metrics(run.folder) if "loss" in line])
+    assert losses[0]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_packing_a_model_that_cannot_be_packed_is_refused(
+    recipe: Make, encoder: Path, tmp_path: Path
+) -> None:
+    mpnet = shutil.copytree(encoder, tmp_path / "mpnet")
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    transformers.MPNetModel(
+        transformers.MPNetConfig(vocab_size=99, intermediate_size=8, **size)
+    ).save_pretrained(mpnet)
+    fit = FitConfig(packing=True, precision="fp32")
+    with pytest.raises(ConfigError, match="'mpnet'"):
+        train(recipe(make_colours(5, seed=4), fit=fit, model=str(mpnet)))
 
 
 def test_progress_tells_step_loss_pace_and_time_left(recipe: Make) -> None:
@@ -463,10 +533,15 @@ def test_every_problem_of_a_config_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         TrainConfig(
             model="m", train=(), out="o",
-            fit=FitConfig(learning_rate=-1.0, batch_size=0, warmup=1.5, patience=2),
+            fit=FitConfig(
+                learning_rate=-1.0, batch_size=0, warmup=1.5, patience=2, cache_gb=-3.0
+            ),
         )  # fmt: skip
-    assert len(caught.value.problems) == 5
-    for part in ("learning_rate is -1.0", "batch_size is 0", "warmup is 1.5", "patience is 2"):
+    assert len(caught.value.problems) == 6
+    for part in (
+        *("learning_rate is -1.0", "batch_size is 0", "warmup is 1.5", "patience is 2"),
+        "cache_gb is -3.0: it must be at least 0",
+    ):
         assert part in str(caught.value)
 
 

@@ -1,7 +1,9 @@
 """Encoders with a span head: made, loaded under audit, frozen, saved.
 
     heads ─┬─ loading            a checkpoint folder becomes a model, and back
+           ├─ packing            a batch read as one row without padding
            └─ traits ─ freezing  what a model takes; parts of it taken out of training
+    dropout                      random numbers that a processor draws fast enough
 
 A linear head is the plain transformers `…ForQuestionAnswering` class, which anyone can load. Any
 other head is a row of `HEADS` over an `AutoModel` encoder; its weights lie beside the encoder's in
@@ -11,6 +13,7 @@ other head is a row of `HEADS` over an `AutoModel` encoder; its weights lie besi
 from spanwise.errors import MissingExtra
 
 try:
+    from spanwise.model.dropout import FastDropout, quicken_dropout
     from spanwise.model.freezing import Freeze, freeze
     from spanwise.model.heads import HEADS, MlpHead, SpanLogits, SpanModel
     from spanwise.model.loading import (
@@ -19,6 +22,7 @@ try:
         load_training_model,
         save_model,
     )
+    from spanwise.model.packing import PACKABLE, PackedModel
     from spanwise.model.traits import (
         accepts_type_ids,
         count_parameters,
@@ -33,8 +37,11 @@ except ModuleNotFoundError as error:
 __all__ = [
     "HEADS",
     "HEAD_FILE",
+    "PACKABLE",
+    "FastDropout",
     "Freeze",
     "MlpHead",
+    "PackedModel",
     "SpanLogits",
     "SpanModel",
     "accepts_type_ids",
@@ -44,5 +51,6 @@ __all__ = [
     "load_reader_model",
     "load_training_model",
     "position_limit",
+    "quicken_dropout",
     "save_model",
 ]

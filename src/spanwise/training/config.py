@@ -57,15 +57,23 @@ class FitConfig:
         learning_rate: of AdamW, at its peak.
         epochs: passes over the windows; may be a fraction.
         batch_size: windows in a batch.
+        batch_tokens: tokens in a batch at most, padding included; in place of `batch_size`.
         accumulation: batches in a step.
         warmup: share of the run in which the learning rate rises; it falls linearly after.
         weight_decay: on weights, not on biases and norms.
         max_grad_norm: where the gradient is clipped.
         freeze: "none", "embeddings", "encoder", or so many of the lowest layers.
+        cache_gb: GB of disk that the states of a frozen encoder may take, each window being encoded
+            once; 0: it runs in every step.
+        attention_dropout: keep the encoder's dropout of attention weights. Its other dropout stays
+            either way; without this one a step takes two thirds of the time on a processor.
+        packing: run the windows of a batch end to end, without padding; for BERT, RoBERTa,
+            DistilBERT, ELECTRA, ModernBERT and their kin.
         precision: "auto" takes bf16 where the machine computes in it, else fp32.
         null_windows: "keep", "drop", or "auto": keep where the data has unanswerable questions.
         patience: stop after so many epochs without a better dev F1; 0 never does.
-        max_minutes: stop, with the learning rate brought down in time; None: no limit.
+        max_minutes: of the whole run, reading, scoring and saving included; the learning rate comes
+            down in time. None: no limit.
         seed: of the fresh head, the order and dropout.
         report_to: where the Trainer logs, "tensorboard" for one; empty: only `metrics.jsonl`.
     """
@@ -73,11 +81,15 @@ class FitConfig:
     learning_rate: float = 3e-5
     epochs: float = 2.0
     batch_size: int = 16
+    batch_tokens: int | None = None
     accumulation: int = 1
     warmup: float = 0.1
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     freeze: Literal["none", "embeddings", "encoder"] | int = "none"
+    cache_gb: float = 20.0
+    attention_dropout: bool = False
+    packing: bool = False
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     null_windows: Literal["auto", "keep", "drop"] = "auto"
     patience: int = 0
@@ -271,8 +283,10 @@ def _impossible(config: TrainConfig) -> list[str]:
         "head.depth": (config.head.depth, 1),
         "head.width": (config.head.width, 1),
         "fit.batch_size": (fit.batch_size, 1),
+        "fit.batch_tokens": (1 if fit.batch_tokens is None else fit.batch_tokens, 1),
         "fit.accumulation": (fit.accumulation, 1),
         "fit.weight_decay": (fit.weight_decay, 0),
+        "fit.cache_gb": (fit.cache_gb, 0),
         "fit.patience": (fit.patience, 0),
     }
     positive = {

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,11 +22,16 @@ from spanwise.errors import ConfigError
 from spanwise.evaluation import fit_calibration, score_spans
 from spanwise.model import save_model
 from spanwise.reader import Reader
-from spanwise.schema import Calibration, Example, ReaderSettings
+from spanwise.schema import Calibration, Example, Prediction, ReaderSettings
+from spanwise.training.clock import Clock
 from spanwise.training.config import TrainConfig
 from spanwise.windows import PairTokenizer
 
 logger = logging.getLogger("spanwise")
+
+_FEW = 32  # questions that are read to learn how fast all will be
+_BYTES_PER_SECOND = 50e6  # at which weights are certainly saved
+_MARGIN = 1.2  # for a machine that is busier at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,7 @@ class Progress:
         step: steps done.
         steps: steps of the whole run.
         loss: mean of the latest steps; None before the first ten.
+        seconds: since the first step began.
         windows_per_second: over the run so far.
         seconds_left: at that pace, the time limit included.
     """
@@ -45,6 +50,7 @@ class Progress:
     step: int
     steps: int
     loss: float | None
+    seconds: float
     windows_per_second: float
     seconds_left: float
 
@@ -75,6 +81,8 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         tokenizer: saved with it.
         settings: of the reader, but for what is fitted.
         dev: held-out examples; without any the last epoch is kept.
+        windows: in an epoch.
+        clock: of the run.
         progress: called after each step.
     """
 
@@ -86,44 +94,45 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         *,
         settings: ReaderSettings,
         dev: Sequence[Example],
+        windows: int,
+        clock: Clock,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.config, self.model, self.tokenizer, self.settings = config, model, tokenizer, settings
-        self.dev, self.progress = dev, progress
+        self.dev, self.windows, self.clock, self.progress = dev, windows, clock, progress
         self.out = Path(config.out)
         self.log: Callable[[dict[str, float]], None] = lambda _: None  # the Trainer's, once it is
         self.kept: list[Trained] = []  # best first
         self.losses: list[float] = []
-        self.began = time.monotonic()
-
-    def elapsed(self) -> float:
-        """Seconds since the first step began."""
-        return time.monotonic() - self.began
 
     def on_train_begin(
         self, _args: TrainingArguments, _state: TrainerState, _control: TrainerControl, **_: Any
     ) -> None:
-        """Start the clock."""
-        self.began = time.monotonic()
+        """Learn what the end will cost, and start the clock of the steps."""
+        if self.clock.is_limited:
+            self.clock.reserve = self._foresee_end()
+        self.clock.start_steps()
 
     def on_step_end(
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Tell the progress; stop when the time is over."""
-        elapsed, limit = self.elapsed(), self.config.fit.max_minutes
-        if limit is not None and elapsed >= 60 * limit:
+        seconds = self.clock.stepping()
+        a_step = seconds / state.global_step
+        if self.clock.left() < a_step:
             logger.info("the time is over at step %d of %d", state.global_step, state.max_steps)
             control.should_training_stop = True
         if self.progress is not None:
-            left = elapsed / state.global_step * (state.max_steps - state.global_step)
-            windows = state.global_step * self.config.fit.batch_size * self.config.fit.accumulation
             self.progress(
                 Progress(
                     step=state.global_step,
                     steps=state.max_steps,
                     loss=self.losses[-1] if self.losses else None,
-                    windows_per_second=windows / elapsed,
-                    seconds_left=left if limit is None else min(left, 60 * limit - elapsed),
+                    seconds=seconds,
+                    windows_per_second=self.windows * (state.epoch or 0.0) / seconds,
+                    seconds_left=min(
+                        a_step * (state.max_steps - state.global_step), max(0.0, self.clock.left())
+                    ),
                 )
             )
 
@@ -140,7 +149,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         if loss is None:
             return
         self.losses.append(loss)
-        self._write(step=state.global_step, seconds=round(self.elapsed(), 1), **(logs or {}))
+        self._write(step=state.global_step, seconds=round(self.clock.elapsed(), 1), **(logs or {}))
         if not math.isfinite(loss):
             control.should_training_stop = True
 
@@ -148,6 +157,9 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         self, _args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Score, save, keep the best, and warn of what goes wrong."""
+        is_last = control.should_training_stop or state.global_step >= state.max_steps
+        if self.clock.left() < self.clock.reserve and not is_last:
+            return  # there would be no time left to score what is still learnt
         trained_weights = (p for p in self.model.parameters() if p.requires_grad)
         if not all(torch.isfinite(weights).all() for weights in trained_weights):
             self.losses.append(math.nan)  # only every tenth step tells its own
@@ -155,10 +167,12 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         if self.losses and not math.isfinite(self.losses[-1]):
             return
         epoch = math.ceil(round(state.epoch or 0, 6))
+        began = self.clock.elapsed()
         trained = self._score(epoch)
         self._save(trained)
+        self.clock.reserve = _MARGIN * (self.clock.elapsed() - began)
         self.log({f"dev_{name}": value for name, value in trained.scores.items()})
-        self._write(epoch=epoch, seconds=round(self.elapsed(), 1), dev=trained.scores)
+        self._write(epoch=epoch, seconds=round(self.clock.elapsed(), 1), dev=trained.scores)
         better = sorted([*self.kept, trained], key=lambda t: -t.scores.get("f1", t.epoch))
         for dropped in self.kept:
             if dropped is not better[0]:
@@ -190,13 +204,27 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             shutil.copy2(file, self.out / file.name)
         return replace(best, folder=self.out)
 
+    def _foresee_end(self) -> float:
+        """Seconds that scoring and saving will take, from reading some of the dev questions."""
+        size = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        seconds = size / _BYTES_PER_SECOND
+        few = self.dev[:_FEW]
+        if few:
+            began = self.clock.elapsed()
+            self._read(few)
+            characters = [sum(len(e.context) for e in examples) for examples in (self.dev, few)]
+            seconds += (self.clock.elapsed() - began) * characters[0] / characters[1]
+        return _MARGIN * seconds
+
+    def _read(self, examples: Sequence[Example]) -> list[Prediction]:
+        backend = TorchBackend(self.model, device=str(next(self.model.parameters()).device))
+        return Reader(backend, self.tokenizer, self.settings).predict(examples)
+
     def _score(self, epoch: int) -> Trained:
         folder = self.out / "checkpoints" / f"epoch-{epoch}"
         if not self.dev:
             return Trained(folder=folder, epoch=epoch, scores={}, calibration=Calibration())
-        device = str(next(self.model.parameters()).device)
-        backend = TorchBackend(self.model, device=device)
-        predictions = Reader(backend, self.tokenizer, self.settings).predict(self.dev)
+        predictions = self._read(self.dev)
         calibration = fit_calibration(
             self.dev, predictions, fitted_on=", ".join(Path(file).name for file in self.config.dev)
         )
@@ -217,7 +245,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         provenance = {
             **self.settings.provenance,
             "epoch": trained.epoch,
-            "minutes": round(self.elapsed() / 60, 2),
+            "minutes": round(self.clock.elapsed() / 60, 2),
             "dev_scores": trained.scores,
             "recipe": asdict(self.config),
         }

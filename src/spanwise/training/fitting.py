@@ -19,6 +19,7 @@ from spanwise.batching import collate, plan_batches
 from spanwise.errors import ConfigError
 from spanwise.model import accepts_type_ids
 from spanwise.schema import Windows
+from spanwise.states import States
 from spanwise.training.config import FitConfig
 
 Tensors = dict[str, torch.Tensor]
@@ -30,28 +31,52 @@ class Batches(Dataset[Tensors]):
     Args:
         windows: all windows.
         rows: positions of those to learn from.
-        fit: batch size and seed.
+        fit: size of a batch, and seed.
         pad_token_id: fills the batches.
+        states: of those to learn from, by position in `rows`, where the encoder is frozen.
     """
 
     def __init__(
-        self, windows: Windows, rows: NDArray[np.int64], fit: FitConfig, *, pad_token_id: int
+        self,
+        windows: Windows,
+        rows: NDArray[np.int64],
+        fit: FitConfig,
+        *,
+        pad_token_id: int,
+        states: States | None = None,
     ) -> None:
         self.windows, self.rows, self.fit, self.pad_token_id = windows, rows, fit, pad_token_id
+        self.states = states
+        self._count = 0
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the batches of an epoch; the Trainer calls this."""
-        lengths = self.windows.lengths[self.rows]
-        seed = self.fit.seed + epoch
-        self.plan = plan_batches(lengths, batch_size=self.fit.batch_size, seed=seed)
+        lengths, fit = self.windows.lengths[self.rows], self.fit
+        plan = plan_batches(
+            lengths,
+            batch_size=None if fit.batch_tokens else fit.batch_size,
+            batch_tokens=fit.batch_tokens,
+            seed=fit.seed + epoch,
+        )
+        # The Trainer takes every epoch to have as many batches as the first, which a budget of
+        # tokens does not give: the smallest are joined, or the fullest halved.
+        self._count = self._count or len(plan)
+        while len(plan) > self._count:
+            one, other = sorted(range(len(plan)), key=lambda n: int(lengths[plan[n]].sum()))[:2]
+            plan[one] = np.concatenate([plan[one], plan[other]])
+            del plan[other]
+        while len(plan) < self._count:
+            fullest = max(range(len(plan)), key=lambda n: len(plan[n]))
+            plan[fullest : fullest + 1] = np.array_split(plan[fullest], 2)
+        self.plan = plan
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return len(self.plan)
 
     def __getitem__(self, index: int) -> Tensors:
-        """The tensors of a batch: (B, T) each, and (B, 2) labels."""
+        """The tensors of a batch: (B, T) each, (B, 2) labels, (B, T, H) states if there are any."""
         rows = self.rows[self.plan[index]]
         batch = collate(self.windows, rows, pad_token_id=self.pad_token_id)
         span_mask = batch.context_mask
@@ -63,7 +88,10 @@ class Batches(Dataset[Tensors]):
             "labels": np.stack([batch.first, batch.last], axis=1),
         }
         tensors = {name: torch.from_numpy(array).long() for name, array in arrays.items()}
-        return tensors | {"span_mask": torch.from_numpy(span_mask)}
+        tensors["span_mask"] = torch.from_numpy(span_mask)
+        if self.states is not None:
+            tensors["states"] = torch.from_numpy(self.states.pad(self.plan[index]))
+        return tensors
 
 
 class MaskedModel(nn.Module):
@@ -73,7 +101,7 @@ class MaskedModel(nn.Module):
     decoder never looks at them.
 
     Args:
-        model: a span model.
+        model: a span model, or the head of one, which takes `states` (B, T, H) besides.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -87,10 +115,15 @@ class MaskedModel(nn.Module):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor,
         span_mask: torch.Tensor,
+        states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """(B, T) tokens to (B, 2, T) float32 logits of start and end; -inf outside `span_mask`."""
-        type_ids = {"token_type_ids": token_type_ids} if self._type_ids else {}
-        output = self.model(input_ids=input_ids, attention_mask=attention_mask, **type_ids)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self._type_ids:
+            inputs["token_type_ids"] = token_type_ids
+        if states is not None:
+            inputs["states"] = states
+        output = self.model(**inputs)
         logits = torch.stack([output.start_logits, output.end_logits], dim=1).float()
         return logits.masked_fill(~span_mask[:, None], -torch.inf)
 
@@ -121,23 +154,22 @@ def make_optimizer(model: nn.Module, fit: FitConfig) -> torch.optim.AdamW:
 
 
 def make_schedule(
-    optimizer: torch.optim.Optimizer, fit: FitConfig, *, steps: int, elapsed: Callable[[], float]
+    optimizer: torch.optim.Optimizer, fit: FitConfig, *, steps: int, used: Callable[[], float]
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """Linear warm-up, then linear decay to zero at the last step or the last second allowed.
 
     Args:
         optimizer: its learning rate is the peak.
-        fit: warm-up and time limit.
+        fit: warm-up.
         steps: of the whole run.
-        elapsed: seconds since the run began.
+        used: share of the time allowed that is used; always 0 without a limit.
     """
-    warmup = max(1, round(fit.warmup * steps))
+    # A limit may leave time for few of the steps: then the warm-up, too, goes by the time.
+    warmup = max(fit.warmup, 1 / steps)
 
     def share(step: int) -> float:
-        done = step / steps
-        if fit.max_minutes is not None:
-            done = max(done, elapsed() / (60 * fit.max_minutes))
-        return min((step + 1) / warmup, max(0.0, 1 - done) / (1 - fit.warmup), 1.0)
+        done = max(step / steps, used())
+        return min(max((step + 1) / steps, done) / warmup, (1 - done) / (1 - fit.warmup), 1.0)
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
@@ -164,6 +196,8 @@ def make_arguments(
         remove_unused_columns=False,
         disable_tqdm=True,
         dataloader_pin_memory=device.type == "cuda",
+        # Where the steps are not done by the processor, it makes the next batches meanwhile.
+        dataloader_num_workers=int(device.type == "cuda"),
     )
 
 

@@ -21,10 +21,18 @@ from transformers import PrinterCallback, Trainer, set_seed
 from spanwise.checkpoints import fetch_folder
 from spanwise.corpus import read_examples
 from spanwise.errors import ConfigError, FormatError, Problem
-from spanwise.model import count_parameters, freeze, load_training_model
+from spanwise.model import (
+    PackedModel,
+    count_parameters,
+    freeze,
+    load_training_model,
+    quicken_dropout,
+)
 from spanwise.reader import clip_window, order_pair
 from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
-from spanwise.training.config import TrainConfig
+from spanwise.states import States, detach_head, encode_states
+from spanwise.training.clock import Clock
+from spanwise.training.config import FitConfig, TrainConfig
 from spanwise.training.epochs import Epochs, Progress, Trained
 from spanwise.training.fitting import (
     Batches,
@@ -62,6 +70,7 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
         CheckpointError: a model that is not what its config says.
         ConfigError: settings that cannot work, or a loss that is not finite before a first epoch.
     """
+    clock = Clock(config.fit.max_minutes)
     out = _new_folder(config.out)
     check_reports(config.fit)
     examples = _read(config.train, config)
@@ -71,9 +80,11 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
     set_seed(fit.seed)
     folder = fetch_folder(config.model, revision=config.revision)
     tokenizer = PairTokenizer.from_folder(folder)
-    model = load_training_model(folder, config.head.sizes())
-    freeze(model, fit.freeze)
+    model = load_training_model(
+        folder, config.head.sizes(), attention_dropout=fit.attention_dropout
+    )
     device, bf16 = _place(model, config)
+    freeze(model, fit.freeze)
     settings = _settle(config, model, tokenizer, examples)
     windows = make_windows(examples, tokenizer, settings.window)
     _warn_of_unreachable(examples, windows)
@@ -85,19 +96,31 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
     logger.info("%s windows of %s questions", f"{len(rows):,}", f"{len(examples):,}")
 
     _claim(out, config)
-    batches = Batches(windows, rows, fit, pad_token_id=tokenizer.pad_token_id)
-    epochs = Epochs(config, model, tokenizer, settings=settings, dev=dev, progress=progress)
+    fitted, states = _encode_once(
+        model, windows, rows, fit=fit, pad_token_id=tokenizer.pad_token_id, bf16=bf16
+    )
+    batches = Batches(windows, rows, fit, pad_token_id=tokenizer.pad_token_id, states=states)
+    epochs = Epochs(
+        config,
+        model,
+        tokenizer,
+        settings=settings,
+        dev=dev,
+        windows=len(rows),
+        clock=clock,
+        progress=progress,
+    )
     steps = max(1, round(len(batches) / fit.accumulation * fit.epochs))
     optimizer = make_optimizer(model, fit)
     trainer = Trainer(
-        model=MaskedModel(model),
+        model=MaskedModel(fitted),
         args=make_arguments(fit, out, device=device, bf16=bf16),
         train_dataset=batches,
         data_collator=take_only,
         compute_loss_func=span_loss,
         optimizers=(
             optimizer,
-            make_schedule(optimizer, fit, steps=steps, elapsed=epochs.elapsed),
+            make_schedule(optimizer, fit, steps=steps, used=clock.share),
         ),
         callbacks=[epochs],
     )
@@ -152,6 +175,8 @@ def _place(model: nn.Module, config: TrainConfig) -> tuple[torch.device, bool]:
             "fit.precision is 'bf16', which this machine only emulates: 'fp32' would be faster"
         )
     model.to(device)
+    if device.type == "cpu":
+        quicken_dropout(model)
     return device, config.fit.precision == "bf16" or (config.fit.precision == "auto" and native)
 
 
@@ -182,6 +207,38 @@ def _choose(windows: Windows, settings: ReaderSettings) -> NDArray[np.int64]:
         raise ConfigError("no window holds an answer and null windows are dropped: nothing is left")
     logger.info("no question is unanswerable: windows without an answer are left out")
     return rows
+
+
+def _encode_once(
+    model: nn.Module,
+    windows: Windows,
+    rows: NDArray[np.int64],
+    *,
+    fit: FitConfig,
+    pad_token_id: int,
+    bf16: bool,
+) -> tuple[nn.Module, States | None]:
+    """What is called in a step; of a frozen encoder only the head, and the states that it reads."""
+    whole = PackedModel(model) if fit.packing else model
+    if fit.freeze != "encoder" or not fit.cache_gb:
+        return whole, None
+    head = detach_head(model)
+    if head is None:
+        logger.info(
+            "%s takes more than last states from its encoder, which runs in every step",
+            type(model).__name__,
+        )
+        return whole, None
+    states = encode_states(
+        model,
+        windows,
+        rows=rows,
+        pad_token_id=pad_token_id,
+        dtype="float16" if bf16 else "float32",
+        bf16=bf16 and computes_bf16(next(model.parameters()).device),
+        cache_gb=fit.cache_gb,
+    )
+    return (whole, None) if states is None else (head, states)
 
 
 def _warn_of_unreachable(examples: Sequence[Example], windows: Windows) -> None:

@@ -1,0 +1,1 @@
+"""spanwise beside the usual way, both measured in one run."""
