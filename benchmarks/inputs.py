@@ -4,6 +4,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
+
 from spanwise import Example, read_examples
 from spanwise.checkpoints import OFFLINE_ENCODER, fetch_folder
 
@@ -41,6 +43,11 @@ def read_data(folder: str | None) -> list[Example]:
 def one_answer(examples: list[Example]) -> list[Example]:
     """Leave each question its first answer, the only one that the usual way labels."""
     return [replace(example, answers=(example.answers or ())[:1]) for example in examples]
+
+
+def spread_out(examples: list[Example], number: int) -> list[Example]:
+    """So many questions from all over the data."""
+    return [examples[n] for n in np.linspace(0, len(examples) - 1, number).astype(int)]
 
 
 def long_questions(number: int, *, characters: int) -> list[Example]:

@@ -225,7 +225,7 @@ def _misses(logits: NDArray[np.float32], best: tuple[int, int]) -> bool:
 
 def fine_tune(examples: Examples) -> list[Result]:
     """Fine-tuning all of MiniLM."""
-    examples = _spread_out(inputs.one_answer(examples), 96)
+    examples = inputs.spread_out(inputs.one_answer(examples), 96)
     _check_step(examples)
     features, cut = _both_windows(examples)
     sides = {
@@ -255,7 +255,7 @@ def fine_tune(examples: Examples) -> list[Result]:
 
 def frozen(examples: Examples) -> list[Result]:
     """Ten epochs of a head over a frozen encoder."""
-    examples = _spread_out(inputs.one_answer(examples), 64)
+    examples = inputs.spread_out(inputs.one_answer(examples), 64)
     features, cut = _both_windows(examples)
     fit = FitConfig(epochs=10, freeze="encoder")
     sides = {
@@ -272,11 +272,6 @@ def frozen(examples: Examples) -> list[Result]:
             **compare(rates, "ours"),
         )
     ]  # fmt: skip
-
-
-def _spread_out(examples: Examples, number: int) -> Examples:
-    """So many questions from all over the data."""
-    return [examples[n] for n in np.linspace(0, len(examples) - 1, number).astype(int)]
 
 
 def _both_windows(examples: Examples) -> tuple[Any, Windows]:
@@ -357,7 +352,7 @@ def answer(examples: Examples) -> list[Result]:
     folder = inputs.reader()
     if not folder.is_dir() or not (PEERS / ".venv/installed").exists():
         raise FileNotFoundError("run 'make reader benchmarks/peers/.venv/installed' first")
-    asked = _spread_out([example for example in examples if example.answers], 200)
+    asked = inputs.spread_out([example for example in examples if example.answers], 200)
     pairs = [(example.question, example.context) for example in asked]
     readers = {
         dtype: Reader.from_pretrained(folder, device="cpu", dtype=dtype)

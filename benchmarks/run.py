@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--row", choices=ROWS, help="run this one alone")
     parser.add_argument("--data", help="a folder of SQuAD-form files; else the sample is repeated")
     flags = parser.parse_args()
-    _be_quiet()
+    be_quiet()
     examples = inputs.read_data(flags.data)
     facts = machine()
     file = RESULTS / f"{facts['name']}.json"
@@ -107,7 +107,8 @@ def _table(content: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def _be_quiet() -> None:
+def be_quiet() -> None:
+    """Leave the screen to the results."""
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     datasets.disable_progress_bars()
     datasets.disable_caching()

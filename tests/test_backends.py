@@ -21,6 +21,7 @@ from transformers import (
 from spanwise.backends import FakeBackend, TorchBackend, _find
 from spanwise.batching import collate
 from spanwise.errors import ConfigError
+from spanwise.model import PackedModel
 from spanwise.schema import Batch, Example, Ints, WindowSettings
 from spanwise.windows import PairTokenizer, make_windows
 
@@ -86,6 +87,26 @@ def test_a_model_is_run_without_gradients_in_evaluation_mode() -> None:
     assert logits.start_logits.dtype == logits.end_logits.dtype == np.float32
     np.testing.assert_array_equal(logits.start_logits, batch.input_ids)
     np.testing.assert_array_equal(logits.end_logits, -batch.input_ids)
+
+
+def test_a_packed_model_gives_the_logits_of_a_padded_one() -> None:
+    torch.manual_seed(0)
+    model, batch = BertForQuestionAnswering(BertConfig(**SIZES)), make_batch()
+    padded = TorchBackend(model, device="cpu")(batch)
+    backend = TorchBackend(model, device="cpu", packing=True)
+    assert isinstance(backend.model, PackedModel)
+    packed, real = backend(batch), batch.attention_mask == 1
+    assert not real.all()
+    for side in ("start_logits", "end_logits"):
+        expected = getattr(padded, side)[real]
+        np.testing.assert_allclose(getattr(packed, side)[real], expected, atol=1e-5)
+
+
+def test_a_model_that_cannot_be_packed_is_refused() -> None:
+    model = Recorder()
+    model.config.model_type = "recorder"
+    with pytest.raises(ConfigError, match="cannot be packed for Recorder"):
+        TorchBackend(model, device="cpu", packing=True)
 
 
 def test_segment_ids_reach_a_model_that_has_them() -> None:

@@ -40,22 +40,29 @@ class TorchBackend:
         device: "cpu", "cuda", "cuda:1", "mps", …; None takes an accelerator where there is one.
         dtype: one of `DTYPES`. The weights are cast, not only the sums done on them, so that memory
             halves as well. Below float32 some answers change, and float16 overflows in some models.
+        packing: run the windows of a batch end to end, without padding; it pays on CUDA in 16 bits.
 
     Raises:
-        ConfigError: a device that is not here, or an unknown dtype.
+        ConfigError: a device that is not here, an unknown dtype, or a model that cannot be packed.
     """
 
     def __init__(
-        self, model: "torch.nn.Module", *, device: str | None = None, dtype: str = "float32"
+        self,
+        model: "torch.nn.Module",
+        *,
+        device: str | None = None,
+        dtype: str = "float32",
+        packing: bool = False,
     ) -> None:
         import torch
 
-        from spanwise.model import accepts_type_ids
+        from spanwise.model import PackedModel, accepts_type_ids
 
         if dtype not in DTYPES:
             raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
         self.device = _choose_device(device)
-        self.model = model.to(device=self.device, dtype=getattr(torch, dtype)).eval()
+        model = model.to(device=self.device, dtype=getattr(torch, dtype)).eval()
+        self.model = PackedModel(model) if packing else model
         self._takes_type_ids = accepts_type_ids(model)
 
     def __call__(self, batch: Batch) -> Logits:
