@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import inputs, rows, run, usual_way
+from benchmarks import inputs, run, usual_way
 from benchmarks.measure import compare, interleave
+from benchmarks.rows import cutting, shared
 from transformers import AutoTokenizer
 
 from spanwise import Example, PairTokenizer, make_windows
@@ -23,13 +24,13 @@ def test_the_usual_windows_are_ours_and_a_difference_is_noticed(examples: list[E
     features = usual_way.make_features(
         usual_way.to_rows(examples), AutoTokenizer.from_pretrained(folder)
     )
-    cut = make_windows(examples, PairTokenizer.from_folder(folder), rows.WINDOW)
-    rows._check_windows(cut, features)
+    cut = make_windows(examples, PairTokenizer.from_folder(folder), shared.WINDOW)
+    cutting.check_windows(cut, features)
     moved = replace(cut, last=cut.last + 1)
-    with pytest.raises(rows.DisagreementError, match="window 0 differs"):
-        rows._check_windows(moved, features)
-    with pytest.raises(rows.DisagreementError, match=r"40 windows of ours, 39 of the usual way"):
-        rows._check_windows(cut, features.select(range(39)))
+    with pytest.raises(shared.DisagreementError, match="window 0 differs"):
+        cutting.check_windows(moved, features)
+    with pytest.raises(shared.DisagreementError, match=r"40 windows of ours, 39 of the usual way"):
+        cutting.check_windows(cut, features.select(range(39)))
 
 
 def test_the_usual_answers_are_the_best_spans(examples: list[Example]) -> None:
