@@ -3,8 +3,10 @@
 import math
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,10 +94,10 @@ def quotes(prediction: Prediction) -> list[Quote]:
 def twin_spans(w: Window, reach: int) -> dict[tuple[int, int], float]:
     """Every pair of tokens of a window, measured in characters."""
     spans: dict[tuple[int, int], float] = {}
-    starts = [start for start, _ in w.edges]
+    starts = {start for start, _ in w.edges}
     for i, (start, _) in enumerate(w.edges):
         for j, (_, end) in enumerate(w.edges):
-            held = sum(character in starts for character in range(start, end))
+            held = sum(start <= other < end for other in starts)
             if start < end and held <= reach:
                 score = float(np.float32(w.start[i + 1]) + np.float32(w.end[j + 1]))
                 spans[start, end] = max(score, spans.get((start, end), -math.inf))
@@ -149,8 +151,15 @@ def ordinary_edges(draw: st.DrawFn) -> list[tuple[int, int]]:
     return [edge for edge in text_edges(text, cuts) for _ in range(draw(times))]
 
 
+@st.composite
+def plain_edges(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """Tokens in a row, none blank and none said twice, with or without blanks between them."""
+    steps = draw(st.lists(st.integers(0, 2), max_size=8))
+    return [(start + n, start + n + 1) for n, start in enumerate(np.cumsum(steps).tolist())]
+
+
 any_edges = st.lists(st.tuples(st.integers(0, 9), st.integers(-1, 10)), max_size=8)
-small_integers = st.integers(-2, 2).map(float)
+small_integers = st.sampled_from([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0])
 any_logits = st.floats(-1e4, 1e4, width=32)
 
 
@@ -161,7 +170,8 @@ def cases(draw: st.DrawFn) -> tuple[list[list[Window]], list[int], DecodeSetting
     logit = draw(st.sampled_from([small_integers, any_logits]))
     windows = []
     for example in range(sum(sizes)):
-        for edges in draw(st.lists(ordinary_edges() | any_edges, min_size=1, max_size=3)):
+        any_of_them = plain_edges() | ordinary_edges() | any_edges
+        for edges in draw(st.lists(any_of_them, min_size=1, max_size=3)):
             logits = st.lists(logit, min_size=len(edges) + 1, max_size=len(edges) + 1)
             windows.append(
                 Window(example=example, edges=edges, start=draw(logits), end=draw(logits))
@@ -207,19 +217,34 @@ def test_equals_the_twin(case: tuple[list[list[Window]], list[int], DecodeSettin
     check_against_twin(*case)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_equals_the_twin_on_long_windows(seed: int) -> None:
-    """Long enough for every row of the range maximum; logits of a half-precision grid, for ties."""
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([1, 2, 7, 12, 20, 29, 30, 36]),
+    st.sampled_from([1, 5, 20, 100]),
+)
+@settings(max_examples=60, deadline=None)
+def test_equals_the_twin_on_long_windows(seed: int, reach: int, n_best: int) -> None:
+    """Long enough for many parts to choose from; logits of a half-precision grid, for ties."""
     rng = np.random.default_rng(seed)
     windows = []
-    for example in [*rng.integers(0, 3, 7).tolist(), 0, 1, 2]:
-        tokens = int(rng.integers(40, 70))
-        text = "".join(rng.choice(list("abcd "), 150))
+    for example in [*rng.integers(0, 3, 3).tolist(), 0, 1, 2]:
+        tokens = int(rng.integers(1, 50))
+        text = "".join(rng.choice(list("abcd" + " " * int(rng.integers(2))), 150))
         cuts = np.sort(rng.choice(150, tokens + 1, replace=False)).tolist()
         edges = text_edges(text, cuts)
         start, end = np.round(rng.normal(0, 3, (2, tokens)) * 4) / 4
         windows.append(window(edges, start.tolist(), end.tolist(), example=example))
-    check_against_twin([windows[:6], windows[6:]], [2, 1], DecodeSettings(max_answer_tokens=20))
+    decoding = DecodeSettings(max_answer_tokens=reach, n_best=n_best)
+    check_against_twin([windows[:4], windows[4:]], [2, 1], decoding)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), *[small_integers] * 8), min_size=1, max_size=12))
+def test_equals_the_twin_where_windows_show_the_same(shown: list[tuple[Any, ...]]) -> None:
+    windows = [
+        Window(example=example, edges=WORDS, start=logits[:4], end=logits[4:])
+        for example, *logits in shown
+    ]
+    check_against_twin([windows], [2], DecodeSettings(n_best=8))
 
 
 # What the numbers promise
@@ -234,7 +259,7 @@ def test_probabilities_are_shares(
     case: tuple[list[list[Window]], list[int], DecodeSettings],
 ) -> None:
     batches, sizes, decoding = case
-    contexts = [["x" * 20] * size for size in sizes]
+    contexts = [["x" * 30] * size for size in sizes]
     for prediction in decode(batches, contexts, decoding=decoding):
         shares = [answer.probability for answer in prediction.answers]
         assert all(0 <= share <= 1 for share in [*shares, prediction.null_probability])
@@ -364,6 +389,52 @@ def test_length_counts_starts_and_not_blanks_or_pieces() -> None:
         assert max(starting, key=len) == text_found
 
 
+def test_tokens_may_share_a_character() -> None:
+    """As the byte pieces of two faces do, where one piece holds bytes of both."""
+    windows = [[window([(0, 2), (1, 3)], [4, 3], [1, 2], null=-9.0)]]
+    (prediction,) = decode(windows, [["😀😀😀"]])
+    assert [(a.start, a.end, a.score) for a in prediction.answers] == [
+        (0, 3, 6.0),
+        (0, 2, 5.0),
+        (1, 3, 5.0),
+        (1, 2, 4.0),
+    ]
+
+
+def test_a_question_amid_the_context_takes_no_length() -> None:
+    batch, logits = collated([window([*WORDS[:2], (-1, -1), WORDS[2]], [9, 0, 9, 0], [0, 0, 9, 9])])
+    for reach, best in [(1, "one"), (2, "one two"), (3, "one two six")]:
+        decoder = Decoder(DecodeSettings(max_answer_tokens=reach), Calibration())
+        decoder.add(batch, logits)
+        (prediction,) = decoder.predictions(["q"], [["one two six"]])
+        starting = [answer.text for answer in prediction.answers if answer.start == 0]
+        assert max(starting, key=len) == best
+
+
+def test_zero_has_no_sign() -> None:
+    windows = [[window(WORDS[:2], [-0.0, 0.0], [-0.0, 0.0], null=-9.0)]]
+    (prediction,) = decode(windows, [["one two"]])
+    assert [answer.text for answer in prediction.answers] == ["one", "one two", "two"]
+
+
+def test_texts_without_a_token_leave_their_neighbours_in_place() -> None:
+    windows = [
+        window([], [], [], example=0),
+        window(WORDS[:2], [0, 1], [0, 1], example=1),
+        window([], [], [], example=2),
+        window(WORDS[:1], [0], [0], example=3),
+        window(WORDS[:1], [5], [5], example=4),
+    ]
+    contexts = [["", "one two", "   ", "one"], ["one"]]
+    first, second = decode([windows], contexts, decoding=DecodeSettings(max_answer_tokens=1))
+    assert [(a.context, a.start, a.text) for a in first.answers] == [
+        (1, 4, "two"),
+        (1, 0, "one"),
+        (3, 0, "one"),
+    ]
+    assert [(a.context, a.start, a.text) for a in second.answers] == [(0, 0, "one")]
+
+
 def test_every_token_of_a_window_may_be_context() -> None:
     batch, logits = collated([window(WORDS, [1, 2, 3], [3, 2, 1])])
     decoder = Decoder(DecodeSettings(n_best=5, max_answer_tokens=2), Calibration())
@@ -399,12 +470,58 @@ def test_predictions_do_not_depend_on_company(
     case: tuple[list[list[Window]], list[int], DecodeSettings], size: int, extra: int
 ) -> None:
     batches, sizes, decoding = case
-    contexts = [["x" * 20] * n for n in sizes]
+    contexts = [["x" * 30] * n for n in sizes]
     windows = [w for batch in batches for w in batch][::-1]
     regrouped = [windows[i : i + size] for i in range(0, len(windows), size)]
     assert decode(regrouped, contexts, decoding=decoding, extra=extra) == decode(
         batches, contexts, decoding=decoding
     )
+
+
+def test_a_long_neighbour_does_not_change_a_bit() -> None:
+    rng = np.random.default_rng(0)
+    decoding = DecodeSettings(n_best=100, max_answer_tokens=1)
+    for _ in range(20):
+        short, long = (
+            window([(n, n + 1) for n in range(size)], *rng.normal(0, 1, (2, size)), example=example)
+            for example, size in enumerate([12, 40])
+        )
+        (alone,) = decode([[short]], [["x" * 12]], decoding=decoding)
+        together = decode([[short], [long]], [["x" * 12], ["x" * 40]], decoding=decoding)
+        assert together[0] == alone
+
+
+def random_batches(count: int, *, examples: int) -> list[tuple[Batch, Logits]]:
+    """Batches of 64 windows; tokens of odd examples overlap, those of even ones do not."""
+    rng = np.random.default_rng(0)
+    batches = []
+    for _ in range(count):
+        windows = []
+        for example in rng.integers(0, examples, 64).tolist():
+            first = 2 * int(rng.integers(0, 100))
+            size = 1 + 2 * (example % 2)
+            edges = [(n, n + size) for n in range(first, first + 120, 2)]
+            start, end = rng.normal(0, 3, (2, 60)).tolist()
+            windows.append(window(edges, start, end, example=example, null=float(rng.normal())))
+        batches.append(collated(windows))
+    return batches
+
+
+def test_threads_do_not_change_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spanwise.decoding.decoder._PILE", 5000)  # so that they merge meanwhile
+    batches = random_batches(40, examples=50)
+    contexts = [["x" * 400]] * 50
+    ids = [str(n) for n in range(50)]
+    alone, shared = (Decoder(DecodeSettings(), Calibration()) for _ in range(2))
+    for batch in batches:
+        alone.add(*batch)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda batch: shared.add(*batch), batches))
+    assert shared.predictions(ids, contexts) == alone.predictions(ids, contexts)
+
+
+def kept_spans(decoder: Decoder) -> int:
+    return sum(rows.span.size for rows in decoder._kept)
 
 
 def test_what_is_kept_does_not_grow_with_the_window() -> None:
@@ -413,8 +530,51 @@ def test_what_is_kept_does_not_grow_with_the_window() -> None:
         edges = [(2 * i, 2 * i + 1) for i in range(tokens)]
         decoder = Decoder(DecodeSettings(n_best=7), Calibration())
         decoder.add(*collated([window(edges, [0] * tokens, [0] * tokens)] * 3))
-        kept.append(sum(len(spans.score) for spans in decoder._spans))
+        kept.append(kept_spans(decoder))
     assert kept == [21, 21]
+
+
+def test_what_is_kept_does_not_grow_with_the_windows_of_an_example(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of them are merged where little may pile up, none where everything may."""
+    batches = random_batches(100, examples=2)
+    predictions = []
+    for pile in (10_000, 1_000_000):
+        monkeypatch.setattr("spanwise.decoding.decoder._PILE", pile)
+        decoder = Decoder(DecodeSettings(), Calibration(temperature=3.0))
+        kept = []
+        for batch in batches:
+            decoder.add(*batch)
+            kept.append(kept_spans(decoder))
+        assert max(kept) <= pile
+        assert (kept[-1] == 100 * 64 * 20) == (pile == 1_000_000)
+        predictions.append(decoder.predictions(["a", "b"], [["x" * 400]] * 2))
+    assert predictions[0] == predictions[1]
+
+
+@given(cases())
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_merging_early_changes_nothing(
+    case: tuple[list[list[Window]], list[int], DecodeSettings],
+) -> None:
+    batches, sizes, decoding = case
+    contexts = [["x" * 30] * n for n in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spanwise.decoding.decoder._PILE", 0)
+        merged = decode([[w] for windows in batches for w in windows], contexts, decoding=decoding)
+    assert merged == decode(batches, contexts, decoding=decoding)
+
+
+def test_an_empty_batch_adds_nothing() -> None:
+    batch, logits = collated([window(WORDS, [1, 2, 3], [3, 2, 1])])
+    decoder = Decoder(DecodeSettings(), Calibration())
+    decoder.add(batch, logits)
+    before = decoder.predictions(["q"], [["one two six"]])
+    fields = {name: getattr(batch, name)[:0] for name in vars(batch)}
+    nothing = np.empty((0, 0), np.float32)
+    decoder.add(Batch(**fields), Logits(start_logits=nothing, end_logits=nothing))
+    assert decoder.predictions(["q"], [["one two six"]]) == before
 
 
 # What is refused

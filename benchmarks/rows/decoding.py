@@ -24,7 +24,7 @@ from spanwise.schema import Batch, Logits
 
 def decode(examples: Examples) -> list[Result]:
     """The best answers from logits."""
-    examples = inputs.one_answer(examples)[:1500]
+    examples = inputs.one_answer(examples)[:5000]
     theirs = AutoTokenizer.from_pretrained(str(inputs.encoder()))
     tokenizer = PairTokenizer.from_folder(inputs.encoder())
     features = list(usual_way.make_features(usual_way.to_rows(examples), theirs))

@@ -68,7 +68,7 @@ def fine_tune(examples: Examples) -> list[Result]:
 
 def frozen(examples: Examples) -> list[Result]:
     """Ten epochs of a head over a frozen encoder."""
-    examples = inputs.spread_out(inputs.one_answer(examples), 64)
+    examples = inputs.spread_out(inputs.one_answer(examples), 32)
     features, cut = _both_windows(examples)
     far = {dtype: _check_states(cut, dtype, most) for dtype, most in _TOLERANCES.items()}
     fit = FitConfig(epochs=10, freeze="encoder")

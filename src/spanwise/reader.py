@@ -83,8 +83,8 @@ class Reader:
 
         Raises:
             CheckpointError: not found, or without a span head, or incomplete.
-            ConfigError: an unknown device or dtype, a faulty `spanwise.json`, or a model that cannot
-                be packed.
+            ConfigError: an unknown device or dtype, a faulty `spanwise.json`, or a model that can
+                not be packed.
             MissingExtra: PyTorch is not installed.
         """
         from spanwise.model import load_reader_model

@@ -89,8 +89,8 @@ class _Plan:
             row_splits=np.concatenate([[0], np.cumsum(self.lengths[rows].sum(axis=1))]),
             input_ids=self.ids[gather],
             type_ids=self.types[gather],
-            offsets=self.offsets[gather],
-            edges=self.edges[gather],
+            offsets=_take_pairs(self.offsets, gather),
+            edges=_take_pairs(self.edges, gather),
             example=(self.example[rows] + shift).astype(np.int32),
             null_position=self.null[rows].astype(np.int32),
             first=self.first[rows].astype(np.int32),
@@ -378,6 +378,11 @@ class _Cutter:
                 "their room is shared instead. Lower stride or raise max_length",
                 self.stride, self.stuck, self.questions,
             )  # fmt: skip
+
+
+def _take_pairs(pairs: Ints, rows: Longs) -> Ints:
+    """`pairs[rows]`, each pair moved as one number of 64 bits, which is faster."""
+    return pairs.view(np.int64)[rows].view(np.int32)
 
 
 def _count_up(sizes: Longs) -> Longs:
