@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,21 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from spanwise.errors import ConfigError, FormatError
-from spanwise.schema import Example, Gold, Windows, WindowSettings
-from spanwise.windows import PairTokenizer, cutting, label_tokens, make_windows, stream_windows
+from spanwise.schema import Example, Gold, Ints, Windows, WindowSettings
+from spanwise.windows import (
+    PairTokenizer,
+    cutting,
+    encoding,
+    label_tokens,
+    make_windows,
+    stream_windows,
+)
+from spanwise.windows.texts import Texts
 from tests.windows_zoo import ALONE, NAMES, TEXTS, pair
 
 SETTINGS = WindowSettings(max_length=24, stride=4)
+OF_TOKENS = ("input_ids", "type_ids", "offsets", "edges")
+OF_WINDOWS = ("example", "null_position", "first", "last")
 DTYPES = {"row_splits": "int64"}  # of `Windows`; all others are int32
 
 
@@ -369,14 +380,15 @@ def test_a_lone_surrogate_is_no_text() -> None:
 # -- streaming -----------------------------------------------------------------------------------
 
 
-def joined(parts: list[Windows]) -> dict[str, list[Any]]:
-    """The parts end to end, as lists."""
-    columns = {
-        field.name: [row for part in parts for row in getattr(part, field.name).tolist()]
-        for field in fields(Windows)
-    }
-    lengths = [length for part in parts for length in part.lengths.tolist()]
-    return columns | {"row_splits": np.cumsum([0, *lengths]).tolist()}
+def as_rows(parts: list[Windows]) -> list[dict[str, Any]]:
+    """All that is known of each window, those of each example in a row."""
+    rows = [
+        {name: getattr(part, name)[number].item() for name in OF_WINDOWS}
+        | {name: getattr(part, name)[tokens].tolist() for name in OF_TOKENS}
+        for part in parts
+        for number, tokens in enumerate(slices(part))
+    ]
+    return sorted(rows, key=itemgetter("example"))
 
 
 @given(task=_tasks(), size=st.integers(1, 200), tokens=st.integers(1, 100))
@@ -384,8 +396,66 @@ def test_streamed_windows_are_those_made_at_once(task: Task, size: int, tokens: 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(cutting, "_CHARACTERS", size)
         monkeypatch.setattr(cutting, "_TOKENS", tokens)
-        stream = stream_windows(iter(task.examples), pair(task.name), task.settings)
-        assert joined(list(stream)) == joined([task.windows()])
+        parts = list(stream_windows(iter(task.examples), pair(task.name), task.settings))
+        assert [n for part in parts for n in part.example] == task.windows().example.tolist()
+        assert as_rows(parts) == as_rows([task.windows()])
+
+
+@effort(max_examples=300, deadline=None)
+@given(task=_tasks(), long=st.integers(0, 60), size=st.integers(1, 30))
+def test_stretches_of_long_contexts_give_the_same_windows(task: Task, long: int, size: int) -> None:
+    def a_few_at_a_time(self: PairTokenizer, text: str) -> Iterator[tuple[Ints, Ints]]:
+        ids, offsets = self.encode_contexts([text])[0]
+        for begin in range(0, len(ids), size):
+            yield ids[begin : begin + size], offsets[begin : begin + size]
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(cutting, "AT_ONCE", long)
+        monkeypatch.setattr(PairTokenizer, "encode_long", a_few_at_a_time)
+        parts = list(stream_windows(iter(task.examples), pair(task.name), task.settings))
+        assert as_rows(parts) == as_rows([task.windows()])
+
+
+def test_a_long_context_is_never_held_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "AT_ONCE", 600)
+    monkeypatch.setattr(encoding, "AT_ONCE", 600)
+    monkeypatch.setattr(encoding, "_PIECE", 250)
+    monkeypatch.setattr(encoding, "_OVERLAP", 160)
+    texts: list[int] = []
+    stretch = Texts._stretch
+
+    def watched(text: str, ids: Ints, *rest: Any) -> Texts:
+        texts.append(len(ids))
+        return stretch(text, ids, *rest)
+
+    monkeypatch.setattr(Texts, "_stretch", watched)
+    examples = [ask((TEXTS[0] + " ") * 100, (1000, 1020)), ask("the door")]
+    parts = list(stream_windows(examples, pair("word pieces"), SETTINGS))
+    windows = make_windows(examples, pair("word pieces"), SETTINGS)
+    assert as_rows(parts) == as_rows([windows])
+    assert len(texts) > 30
+    assert max(texts) < 250
+
+
+def test_questions_about_a_long_context_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "AT_ONCE", 100)
+    examples = [ask("the door"), *[ask("nine doors " * 100, question=q) for q in "abc"], ask("a")]
+    parts = list(stream_windows(examples, pair("word pieces"), SETTINGS))
+    windows = make_windows(examples, pair("word pieces"), SETTINGS)
+    assert as_rows(parts) == as_rows([windows])
+
+
+def test_a_long_context_warns_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cutting, "AT_ONCE", 100)
+    settings = WindowSettings(max_length=24, stride=20, max_question_tokens=5)
+    examples = [ask("nine doors " * 100, question="nine " * 9)] * 2
+    assert len(list(stream_windows(examples, pair("word pieces"), settings))) > 0
+    assert [message.split(";")[0].split(".")[0] for message in caplog.messages] == [
+        "2 of 2 questions are longer than 5 tokens and were cut there",
+        "stride 20 leaves no room to move on in the windows of 2 of 2 questions",
+    ]
 
 
 def test_a_part_holds_few_tokens_and_no_window_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,7 +476,7 @@ def test_examples_are_read_as_they_are_needed(monkeypatch: pytest.MonkeyPatch) -
 
     stream = stream_windows(examples(), pair("word pieces"), SETTINGS)
     next(stream)
-    assert len(asked) == 3
+    assert len(asked) == 4  # the fourth began the next part
     assert sum(map(len, stream)) == 97
 
 

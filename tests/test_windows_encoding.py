@@ -16,7 +16,7 @@ MIXED = " ".join(TEXTS[n % len(TEXTS)] for n in (0, 3, 7, 2, 1, 8, 4, 10, 6, 5, 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes at which a sentence is a long text."""
-    monkeypatch.setattr(encoding, "_AT_ONCE", 600)
+    monkeypatch.setattr(encoding, "AT_ONCE", 600)
     monkeypatch.setattr(encoding, "_PIECE", 250)
     monkeypatch.setattr(encoding, "_OVERLAP", 160)
 
@@ -45,7 +45,10 @@ def test_a_long_text_is_encoded_in_pieces_as_if_whole(name: str) -> None:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("name", ["word pieces", "bytes, roberta", "unigram, always"])
-def test_pieces_are_used_and_not_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("run", "limit"), [(0, 600), (200, 910), (410, 1160)])
+def test_only_pieces_that_disagree_are_encoded_as_one(
+    name: str, run: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     longest = 0
     encode = encoding._encode
 
@@ -55,14 +58,16 @@ def test_pieces_are_used_and_not_the_whole(name: str, monkeypatch: pytest.Monkey
         return encode(tokenizer, texts)
 
     monkeypatch.setattr(encoding, "_encode", watched)
-    pair(name).encode_contexts([(TEXTS[0] + " ") * 40])
-    assert longest <= 600
+    text = (TEXTS[0] + " ") * 20
+    text = text[:990] + "a" * run + text[990:]
+    assert in_parts(pair(name), [text]) == [whole(pair(name), text)]
+    assert longest <= limit
 
 
 @given(texts=st.lists(st.text(max_size=60) | st.sampled_from(TEXTS), max_size=9))
 def test_parts_equal_one_text_at_a_time(texts: list[str]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(encoding, "_AT_ONCE", 70)
+        monkeypatch.setattr(encoding, "AT_ONCE", 70)
         monkeypatch.setattr(encoding, "_PIECE", 40)
         monkeypatch.setattr(encoding, "_OVERLAP", 30)
         tokenizer = pair("words alone")

@@ -209,13 +209,14 @@ class Reader:
 
     def _batches(self, texts: Sequence[Example], progress: Progress) -> Iterator[Batch]:
         """Cut, sort and pad the windows of one part of the texts after another."""
-        begins = np.cumsum([0, *(len(text.context) for text in texts)])  # characters
+        characters = sum(len(text.context) for text in texts)
+        reached = np.zeros(len(texts), dtype=np.int64)  # characters of each that are cut
         cut = done = 0  # windows
         for windows in stream_windows(texts, self.tokenizer, self.settings.window):
             cut += len(windows)
-            last = slice(windows.row_splits[-2], None)
-            read = begins[windows.example[-1]] + windows.offsets[last].max()
-            expected = round(cut * begins[-1] / max(read, 1))
+            ends = np.maximum.reduceat(windows.offsets[:, 1], windows.row_splits[:-1])
+            np.maximum.at(reached, windows.example, ends)
+            expected = max(cut, round(cut * characters / max(reached.sum(), 1)))
             for batch in self._batcher.batches(windows):
                 yield batch
                 done += len(batch.example)

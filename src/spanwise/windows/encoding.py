@@ -1,11 +1,11 @@
-"""Texts become arrays of tokens, in memory that grows with the tokens alone.
+"""Texts become arrays of tokens, in memory that grows with the tokens alone, or not at all.
 
 The tokenizer's own result takes some 160 bytes a character. So it is asked for a part of the texts
 at a time, and a long text is cut into pieces that overlap: where both pieces agree on the tokens in
 the middle of their overlap, one goes on where the other ends. Beyond that middle a cut is not felt,
 as tokenizers look at a word and its surroundings; where they do look further (a word as long as the
-overlap) the pieces disagree, and the text is encoded whole. This module knows nothing about
-questions, special tokens or windows.
+overlap) the pieces disagree, and become one. This module knows nothing about questions, special
+tokens or windows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,13 @@ from tokenizers import Tokenizer
 
 from spanwise.schema import Ints
 
-_AT_ONCE = 1 << 18  # characters given to the tokenizer in one call
+AT_ONCE = 1 << 18
+"""Characters given to the tokenizer in one call; a text is long where it has more."""
+
 _PIECE = 1 << 16  # characters from one piece of a long text to the next
 _OVERLAP = 1 << 11  # characters that two pieces share
+
+_Piece = tuple[Ints, Ints]  # ids (n,) and offsets (n, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +61,37 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
     """Tokenise U texts without special tokens; what the tokenizer raises passes through."""
     parts = [_encode(tokenizer, [])]
     for *short, last in _parts(texts):
-        if len(last) > _AT_ONCE:
-            parts += [_encode(tokenizer, short), _encode_long(tokenizer, last)]
+        if len(last) > AT_ONCE:
+            ids, offsets = map(np.concatenate, zip(*encode_long(tokenizer, last), strict=True))
+            whole = Tokens(splits=np.array([0, len(ids)]), ids=ids, offsets=offsets)
+            parts += [_encode(tokenizer, short), whole]
         else:
             parts.append(_encode(tokenizer, [*short, last]))
     return _join(parts)
 
 
+def encode_long(tokenizer: Tokenizer, text: str) -> Iterator[_Piece]:
+    """Ids and offsets of one text, a piece at a time.
+
+    The text is tokenised twice, first to see whether its pieces agree, so that no more than a few
+    of them are ever in memory.
+    """
+    begins = list(range(0, max(len(text) - _OVERLAP, 1), _PIECE))
+    while None in (seams := _seams(tokenizer, text, begins)):
+        begins = [0, *(begin for begin, seam in zip(begins[1:], seams, strict=True) if seam)]
+    starts = [0, *(right for _, right in filter(None, seams))]
+    ends = [*(left for left, _ in filter(None, seams)), None]
+    pieces = _pieces(tokenizer, text, begins)
+    for (ids, offsets), start, end in zip(pieces, starts, ends, strict=True):
+        yield ids[start:end], offsets[start:end]
+
+
 def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Neighbouring texts; only the last of a part makes it longer than `_AT_ONCE`."""
+    """Neighbouring texts; only the last of a part makes it longer than `AT_ONCE`."""
     start = size = 0
     for position, text in enumerate(texts, start=1):
         size += len(text)
-        if size >= _AT_ONCE or position == len(texts):
+        if size >= AT_ONCE or position == len(texts):
             yield texts[start:position]
             start, size = position, 0
 
@@ -86,31 +108,28 @@ def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
     )
 
 
-def _encode_long(tokenizer: Tokenizer, text: str) -> Tokens:
-    begins = range(0, len(text) - _OVERLAP, _PIECE)
-    pieces = encode_texts(tokenizer, [text[n : n + _PIECE + _OVERLAP] for n in begins])
-    seams = [_seam(left, right) for left, right in pairwise(pieces)]
-    if None in seams:
-        return _encode(tokenizer, [text])
-    ends = [left for left, _ in filter(None, seams)]
-    starts = [right for _, right in filter(None, seams)]
-    kept = [
-        (ids[start:end], offsets[start:end] + np.int32(begin))
-        for (ids, offsets), begin, start, end in zip(
-            pieces, begins, [0, *starts], [*ends, None], strict=True
-        )
-    ]
-    ids, offsets = (np.concatenate(column) for column in zip(*kept, strict=True))
-    return Tokens(splits=np.array([0, len(ids)]), ids=ids, offsets=offsets)
+def _pieces(tokenizer: Tokenizer, text: str, begins: Sequence[int]) -> Iterator[_Piece]:
+    """Tokens from each beginning to the next, and as far beyond as pieces overlap."""
+    bounds = list(pairwise([*begins, len(text)]))
+    for n in range(0, len(bounds), AT_ONCE // _PIECE):
+        some = bounds[n : n + AT_ONCE // _PIECE]
+        pieces = _encode(tokenizer, [text[begin : end + _OVERLAP] for begin, end in some])
+        for (ids, offsets), (begin, _) in zip(pieces, some, strict=True):
+            yield ids, offsets + np.int32(begin)
 
 
-def _seam(left: tuple[Ints, Ints], right: tuple[Ints, Ints]) -> tuple[int, int] | None:
-    """The token from which on two pieces agree in the middle of their overlap, in both counts."""
+def _seams(tokenizer: Tokenizer, text: str, begins: Sequence[int]) -> list[tuple[int, int] | None]:
+    """Between neighbours: the token from which on they agree, counted in either, if they do."""
+    pieces = pairwise(_pieces(tokenizer, text, begins))
+    return [_seam(*two, begin) for two, begin in zip(pieces, begins[1:], strict=True)]
+
+
+def _seam(left: _Piece, right: _Piece, begin: int) -> tuple[int, int] | None:
     found = []
-    for (ids, offsets), begin in (left, 0), (right, _PIECE):
-        place = offsets[:, 0] + begin - _PIECE  # in the overlap
+    for ids, offsets in left, right:
+        place = offsets[:, 0] - begin  # in the overlap
         (middle,) = np.nonzero((place >= _OVERLAP // 4) & (place < _OVERLAP * 3 // 4))
-        found.append((middle, ids[middle], offsets[middle] + begin))
+        found.append((middle, ids[middle], offsets[middle]))
     (first, *one), (second, *other) = found
     agree = len(first) > 0 and all(map(np.array_equal, one, other))
     in_a_row = agree and all(np.ptp(middle) == len(middle) - 1 for middle in (first, second))

@@ -19,7 +19,7 @@ from tokenizers import Encoding, Tokenizer
 
 from spanwise.errors import CheckpointError, FormatError, MissingExtra, Problem
 from spanwise.schema import Ints
-from spanwise.windows.encoding import Tokens, encode_texts
+from spanwise.windows.encoding import Tokens, encode_long, encode_texts
 
 # In three scripts, as a fault may show only where a blank and letters share a token. No letter is
 # one that a normalizer would take apart.
@@ -143,9 +143,24 @@ class PairTokenizer:
         Raises:
             FormatError: texts that the tokenizer cannot read.
         """
+        with self._named(texts):
+            return encode_texts(self.tokenizer, texts)
+
+    def encode_long(self, text: str) -> Iterator[tuple[Ints, Ints]]:
+        """Tokenise one text; its ids (n,) and offsets (n, 2) come a piece at a time.
+
+        Raises:
+            FormatError: the tokenizer cannot read it.
+        """
+        with self._named([text]):
+            yield from encode_long(self.tokenizer, text)
+
+    @contextmanager
+    def _named(self, texts: Sequence[str]) -> Iterator[None]:
+        """Name the texts that the tokenizer cannot read."""
         try:
             with _rust_errors(self.name):
-                return encode_texts(self.tokenizer, texts)
+                yield
         except (CheckpointError, TypeError) as error:
             raise FormatError(filter(None, map(self._problem, texts))) from error
 
