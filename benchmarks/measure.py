@@ -3,6 +3,7 @@
 This module knows nothing about question answering.
 """
 
+import gc
 import os
 import platform
 import re
@@ -85,9 +86,13 @@ def interleave(
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
         for name, work in sides.items():
+            # Or the garbage collector would visit one side's data in the other's time.
+            gc.collect()
+            gc.freeze()
             began = time.perf_counter()
             counted = work()
             seconds = time.perf_counter() - began if counted is None else counted
+            gc.unfreeze()
             if turn:
                 rates[name].append(amount / seconds)
     return rates

@@ -35,8 +35,9 @@ class TorchBackend:
 
     Args:
         model: called with `input_ids`, `attention_mask` and, where it takes them,
-            `token_type_ids`, it returns an object with `start_logits` and `end_logits` (B, T). It
-            is put into evaluation mode, moved and cast in place.
+            `token_type_ids`, it returns an object with `start_logits` and `end_logits` (B, T). In
+            place it is put into evaluation mode, moved, cast and, on a processor, given faster
+            kernels.
         device: "cpu", "cuda", "cuda:1", "mps", …; None takes an accelerator where there is one.
         dtype: one of `DTYPES`. The weights are cast, not only the sums done on them, so that memory
             halves as well. Below float32 some answers change, and float16 overflows in some models.
@@ -56,12 +57,14 @@ class TorchBackend:
     ) -> None:
         import torch
 
-        from spanwise.model import PackedModel, accepts_type_ids
+        from spanwise.model import PackedModel, accepts_type_ids, quicken_linear
 
         if dtype not in DTYPES:
             raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
         self.device = _choose_device(device)
         model = model.to(device=self.device, dtype=getattr(torch, dtype)).eval()
+        if self.device == "cpu":
+            quicken_linear(model)
         self.model = PackedModel(model) if packing else model
         self._takes_type_ids = accepts_type_ids(model)
 

@@ -3,7 +3,7 @@
     heads ─┬─ loading            a checkpoint folder becomes a model, and back
            ├─ packing            a batch read as one row without padding
            └─ traits ─ freezing  what a model takes; parts of it taken out of training
-    dropout                      random numbers that a processor draws fast enough
+    dropout, linear              what a processor does faster than PyTorch lets it
 
 A linear head is the plain transformers `…ForQuestionAnswering` class, which anyone can load. Any
 other head is a row of `HEADS` over an `AutoModel` encoder; its weights lie beside the encoder's in
@@ -16,6 +16,7 @@ try:
     from spanwise.model.dropout import FastDropout, quicken_dropout
     from spanwise.model.freezing import Freeze, freeze
     from spanwise.model.heads import HEADS, MlpHead, SpanLogits, SpanModel
+    from spanwise.model.linear import FastLinear, quicken_linear
     from spanwise.model.loading import (
         HEAD_FILE,
         load_reader_model,
@@ -39,6 +40,7 @@ __all__ = [
     "HEAD_FILE",
     "PACKABLE",
     "FastDropout",
+    "FastLinear",
     "Freeze",
     "MlpHead",
     "PackedModel",
@@ -52,5 +54,6 @@ __all__ = [
     "load_training_model",
     "position_limit",
     "quicken_dropout",
+    "quicken_linear",
     "save_model",
 ]

@@ -27,6 +27,7 @@ from spanwise.model import (
     freeze,
     load_training_model,
     quicken_dropout,
+    quicken_linear,
 )
 from spanwise.reader import clip_window, order_pair
 from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
@@ -177,6 +178,7 @@ def _place(model: nn.Module, config: TrainConfig) -> tuple[torch.device, bool]:
     model.to(device)
     if device.type == "cpu":
         quicken_dropout(model)
+        quicken_linear(model)
     return device, config.fit.precision == "bf16" or (config.fit.precision == "auto" and native)
 
 
