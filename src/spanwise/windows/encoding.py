@@ -60,13 +60,12 @@ class Tokens:
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
     """Tokenise U texts without special tokens; what the tokenizer raises passes through."""
     parts = [_encode(tokenizer, [])]
-    for *short, last in _parts(texts):
-        if len(last) > AT_ONCE:
-            ids, offsets = map(np.concatenate, zip(*encode_long(tokenizer, last), strict=True))
-            whole = Tokens(splits=np.array([0, len(ids)]), ids=ids, offsets=offsets)
-            parts += [_encode(tokenizer, short), whole]
+    for part in _parts(texts):
+        if len(part[0]) > AT_ONCE:
+            ids, offsets = map(np.concatenate, zip(*encode_long(tokenizer, part[0]), strict=True))
+            parts.append(Tokens(splits=np.array([0, len(ids)]), ids=ids, offsets=offsets))
         else:
-            parts.append(_encode(tokenizer, [*short, last]))
+            parts.append(_encode(tokenizer, part))
     return _join(parts)
 
 
@@ -87,13 +86,15 @@ def encode_long(tokenizer: Tokenizer, text: str) -> Iterator[_Piece]:
 
 
 def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Neighbouring texts; only the last of a part makes it longer than `AT_ONCE`."""
+    """Neighbouring texts, of `AT_ONCE` characters at most or a single longer one."""
     start = size = 0
-    for position, text in enumerate(texts, start=1):
+    for position, text in enumerate(texts):
         size += len(text)
-        if size >= AT_ONCE or position == len(texts):
+        if size > AT_ONCE and position > start:
             yield texts[start:position]
-            start, size = position, 0
+            start, size = position, len(text)
+    if start < len(texts):
+        yield texts[start:]
 
 
 def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Tokens:
