@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).parent.parent / "docs/performance.md"
 _COLUMNS = (
     "what", "unit", "usual way", "spanwise", "ratio (least–most)", "target", "limit", "agreement",
-    "date",
+    "questions", "date",
 )  # fmt: skip
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
@@ -36,17 +36,19 @@ def main() -> None:
     flags = parser.parse_args()
     be_quiet()
     examples = inputs.read_data(flags.data)
+    if not examples:
+        parser.error(f"--data {flags.data}: this folder holds no *.json in SQuAD form")
     facts = machine()
     file = RESULTS / f"{facts['name']}.json"
     kept = json.loads(file.read_text(encoding="utf-8"))["results"] if file.exists() else []
     for name in [flags.row] if flags.row else ROWS:
         results = ROWS[name](examples)
         kept = [entry for entry in kept if entry["row"] != name]
-        kept += [{**as_json(result), "date": facts["date"]} for result in results]
+        of = {"data": f"{len(examples):,} of {_sources(flags.data)}", "date": facts["date"]}
+        kept += [as_json(result) | of for result in results]
         for result in results:
             print(line(as_json(result)), flush=True)
-        data = f"{len(examples):,} questions of {_sources(flags.data)}"
-        content = {"machine": {**facts, "data": data}, "results": sorted(kept, key=_order)}
+        content = {"machine": facts, "results": sorted(kept, key=_order)}
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     write_table()
 
@@ -85,7 +87,7 @@ def _table(content: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     on = f"{facts['cpu']}, {facts['cores']} cores, {facts['capability']}; Python {facts['python']}"
     lines = [
-        f"{on}, {versions}; {facts['data']}.",
+        f"{on}, {versions}.",
         "",
         f"| {' | '.join(_COLUMNS)} |",
         f"|{'---|' * len(_COLUMNS)}",
@@ -101,6 +103,7 @@ def _table(content: dict[str, Any]) -> str:
             f"{entry['target']}×",
             entry["limit"],
             entry["agreement"],
+            entry["data"],
             entry["date"],
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -18,7 +18,8 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
-from spanwise.backends import FakeBackend, TorchBackend, _find
+from spanwise.backends import FakeBackend, TorchBackend
+from spanwise.backends.fake import _find
 from spanwise.batching import collate
 from spanwise.errors import ConfigError
 from spanwise.model import PackedModel

@@ -1,6 +1,8 @@
 """Plans cover every window once; a padded batch holds what its windows hold."""
 
+import re
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,17 +143,20 @@ def test_a_batcher_cuts_a_set_by_its_budget() -> None:
     ]
 
 
-def test_a_budget_below_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match="batch_tokens is 0; it must be at least 1"):
-        Batcher(batch_tokens=0, pad_token_id=PAD)
-    with pytest.raises(ConfigError, match="batch_tokens is -5; it must be at least 1"):
-        plan_batches([1], batch_tokens=-5)
+@pytest.mark.parametrize("limit", [0, -5, 2.5, float("nan"), "4096"])
+def test_a_limit_that_is_no_number_above_zero_is_refused(limit: Any) -> None:
+    refusal = re.escape(f"is {limit!r}; it must be a whole number of at least 1")
+    with pytest.raises(ConfigError, match=f"batch_tokens {refusal}"):
+        Batcher(batch_tokens=limit, pad_token_id=PAD)
+    with pytest.raises(ConfigError, match=f"batch_tokens {refusal}"):
+        plan_batches([1], batch_tokens=limit)
+    with pytest.raises(ConfigError, match=f"batch_size {refusal}"):
+        plan_batches([1, 2], batch_size=limit)
 
 
-@pytest.mark.parametrize("batch_size", [0, -3])
-def test_a_batch_size_below_one_is_refused(batch_size: int) -> None:
-    with pytest.raises(ConfigError, match=f"batch_size is {batch_size}; it must be at least 1"):
-        plan_batches([1, 2], batch_size=batch_size)
+def test_windows_without_a_token_are_batched() -> None:
+    (rows,) = plan_batches([0, 0], batch_tokens=4)
+    assert rows.tolist() == [0, 1]
 
 
 @settings(deadline=None)  # a busy machine is no fault

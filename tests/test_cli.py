@@ -384,8 +384,27 @@ def test_train_names_what_is_wrong_with_its_flags(run: Run) -> None:
     assert done.status == 1
     for part in ("fit.lr is unknown", "model is missing", "train is missing", "out is missing"):
         assert part in done.err
-    done = run("train", "--model", "m", "--train", "t", "--out", "o", "--max-time", "soon")
-    assert "--max-time 'soon'" in done.err
+    for time in ("soon", "0s", "-5s", "infh", "nanm"):
+        done = run("train", "--model", "m", "--train", "t", "--out", "o", f"--max-time={time}")
+        assert f"--max-time '{time}': give a time above 0, as 90s" in done.err
+
+
+def test_train_lists_its_settings(run: Run) -> None:
+    from spanwise.training import list_settings, read_recipe
+
+    done = run("train", "--settings")
+    assert done.status == 0
+    settings = list(list_settings())
+    assert all(name.split(".")[1][:12] in done.out for name, _, _ in settings)
+    assert (
+        "fit.patience",
+        "0",
+        "stop after so many epochs without a better dev F1; 0 never does.",
+    ) in (settings)
+    recipe = read_recipe(None, {"model": "m", "train": "t", "out": "o"})
+    sections = {name: getattr(recipe, name) for name in ("window", "decode", "head", "fit")}
+    expected = {f"{name}.{key}" for name, values in sections.items() for key in vars(values)}
+    assert {name for name, _, _ in settings} == expected
 
 
 def test_columns_name_a_tables_own_columns(run: Run, tmp_path: Path) -> None:

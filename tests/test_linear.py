@@ -45,6 +45,34 @@ def test_a_column_of_a_larger_tensor_is_read_right() -> None:
     torch.testing.assert_close(fast(states), plain(states))
 
 
+def test_gradients_have_gradients() -> None:
+    states, found = torch.randn(3, 48), []
+    for layer in pair():
+        given = states.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(layer(given).pow(2).sum(), given, create_graph=True)
+        torch.autograd.backward([gradient.pow(2).sum()])
+        found.append([given.grad, layer.weight.grad])
+    for expected, value in zip(*found, strict=True):
+        assert expected is not None
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_it_can_be_traced() -> None:
+    plain, fast = pair()
+    states = torch.randn(3, 48)
+    traced = torch.jit.trace(fast, states)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(traced(states), plain(states))
+    functional = torch.func.grad(lambda x: fast(x).sum())(states)
+    torch.testing.assert_close(functional, plain.weight.sum(dim=0).expand(3, 48))
+
+
+def test_a_wrong_width_is_told_by_pytorch() -> None:
+    _, fast = pair()
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        fast(torch.randn(5, 40))
+
+
 def test_only_what_is_trained_gets_a_gradient() -> None:
     _, fast = pair()
     fast.weight.requires_grad = False

@@ -350,11 +350,20 @@ def _spoil_manifest(folder: Path) -> None:
     (folder / "spanwise.json").write_bytes(b"\xff")
 
 
+def _bury_manifest(folder: Path) -> None:
+    (folder / "spanwise.json").write_bytes(b"[" * 100_000)
+
+
+def _spoil_header(folder: Path) -> None:
+    content = (folder / "states.npy").read_bytes()
+    (folder / "states.npy").write_bytes(content.replace(b")", b"\x10", 1))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         *(_cut_short, _empty, _put_text, _put_other_states, _put_other_folder),
-        *(_lose_manifest, _lose_states, _spoil_manifest),
+        *(_lose_manifest, _lose_states, _spoil_manifest, _bury_manifest, _spoil_header),
     ],
 )
 def test_a_damaged_or_foreign_file_is_made_anew(
@@ -370,6 +379,24 @@ def test_a_damaged_or_foreign_file_is_made_anew(
         np.testing.assert_array_equal(states.rows, expected)
     assert len(calls) == 1
     assert f"{folder} does not hold what was written there" in caplog.text
+
+
+def test_a_damaged_folder_that_another_process_has_taken_away_is_no_error(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, windows = make_model(), make_windows()
+    expected = np.array(encode(model, windows).rows)
+    (folder,) = files(cache)
+    _cut_short(folder)
+    rename = Path.rename
+
+    def too_late(path: Path, target: Path) -> Path:
+        if path == folder:
+            shutil.rmtree(folder)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", too_late)
+    np.testing.assert_array_equal(encode(model, windows).rows, expected)
 
 
 def test_a_killed_write_leaves_nothing_that_is_read_and_is_swept_away_in_time(
@@ -423,6 +450,13 @@ def test_the_place_follows_the_environment(tmp_path: Path, monkeypatch: pytest.M
     encode(model, windows)
     found = {path.parent.parent.relative_to(tmp_path) for path in tmp_path.rglob("states.npy")}
     assert found == {Path("xdg/spanwise/states"), Path("home/.cache/spanwise/states")}
+
+
+def test_a_home_is_meant_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SPANWISE_CACHE", "~/kept")
+    encode(make_model(), make_windows())
+    assert files(tmp_path / "kept" / "states")
 
 
 def test_a_place_that_cannot_be_written_to_is_named(

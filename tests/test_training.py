@@ -19,7 +19,7 @@ from spanwise.errors import AlignmentError, ConfigError, FormatError
 from spanwise.evaluation import evaluate
 from spanwise.model import load_reader_model, load_training_model
 from spanwise.reader import Reader
-from spanwise.schema import Example, Gold, WindowSettings
+from spanwise.schema import Calibration, Example, Gold, WindowSettings
 from spanwise.training import (
     FitConfig,
     HeadConfig,
@@ -29,6 +29,7 @@ from spanwise.training import (
     read_recipe,
     train,
 )
+from spanwise.training.epochs import _rank
 from spanwise.training.fitting import Batches, MaskedModel, make_schedule, span_loss
 from spanwise.windows import PairTokenizer, make_windows
 from tests.conftest import make_colours
@@ -131,6 +132,15 @@ def test_evaluating_the_saved_reader_gives_the_scores_of_its_epoch(learnt: Train
     report = evaluate(Reader.from_pretrained(learnt.folder), dev)
     assert report.overall == pytest.approx(learnt.scores)
     assert report.threshold == learnt.calibration.threshold
+
+
+def test_of_epochs_with_one_f1_the_one_that_finds_spans_better_is_best() -> None:
+    def epoch(number: int, f1: float, finding: float) -> Trained:
+        scores = {"f1": f1, "answerable_f1": finding}
+        return Trained(folder=Path(), epoch=number, scores=scores, calibration=Calibration())
+
+    epochs = [epoch(1, 32.5, 8.0), epoch(2, 32.5, 11.0), epoch(3, 32.5, 9.0), epoch(4, 30.0, 40.0)]
+    assert max(epochs, key=_rank).epoch == 2
 
 
 def test_only_the_best_and_the_last_epoch_are_kept(learnt: Trained) -> None:

@@ -44,6 +44,12 @@ def test_what_comes_before_the_steps_and_after_them_counts(hand: Hand) -> None:
     assert clock.share() == 1
 
 
+def test_a_run_may_have_begun_before_its_clock(hand: Hand) -> None:
+    clock = Clock(1, began=hand.seconds - 20)
+    assert clock.elapsed() == 20
+    assert clock.left() == 40
+
+
 def test_without_a_limit_nothing_is_used_up(hand: Hand) -> None:
     clock = Clock(None)
     clock.start_steps()

@@ -13,9 +13,11 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from spanwise.checkpoints import read_settings
-from spanwise.corpus import write_examples
+from spanwise.corpus import read_examples, write_examples
+from spanwise.evaluation import evaluate
 from spanwise.model import load_reader_model, load_training_model
 from spanwise.model.heads import base_of
+from spanwise.reader import Reader
 from spanwise.schema import WindowSettings
 from spanwise.training import FitConfig, HeadConfig, TrainConfig, Trained, train
 from tests.conftest import make_colours
@@ -129,14 +131,21 @@ def test_a_frozen_encoder_reads_each_window_once_for_all_epochs_heads_and_seeds(
         return model
 
     monkeypatch.setattr("spanwise.training.run.load_training_model", load_and_watch)
-    train(replace(frozen(epochs=1), dev=()))
+    train(frozen(epochs=1))
     once = sum(read)
     read.clear()
     mlp = HeadConfig(kind="mlp", width=16)
-    train(replace(frozen(head=mlp, epochs=5, seed=3, learning_rate=1e-2), dev=()))
+    train(frozen(head=mlp, epochs=5, seed=3, learning_rate=1e-2))
     assert sum(read) < once / 10  # the few tokens by which a model is looked at
-    assert caplog.text.count("are written to") == 1
-    assert caplog.text.count("are read from") == 1
+    assert caplog.text.count("are written to") == 2  # of train and of dev
+    assert caplog.text.count("are read from") == 2
+
+
+def test_dev_scores_from_kept_states_are_those_of_the_saved_reader(frozen: Make) -> None:
+    config = frozen(learning_rate=1e-2, epochs=3, precision="bf16")
+    trained = train(config)
+    report = evaluate(Reader.from_pretrained(trained.folder), read_examples(config.dev))
+    assert trained.scores == pytest.approx(report.overall, abs=1e-4)
 
 
 def test_only_the_windows_that_are_learnt_from_are_encoded(
@@ -145,7 +154,7 @@ def test_only_the_windows_that_are_learnt_from_are_encoded(
     caplog.set_level(logging.INFO, logger="spanwise")
     train(frozen(null_windows="drop"))
     (learnt,) = re.findall(r"(\d+) windows of 50 questions", caplog.text)
-    (encoded,) = re.findall(r"the states of (\d+) windows", caplog.text)
+    encoded, _ = re.findall(r"the states of (\d+) windows", caplog.text)  # then those of dev
     assert encoded == learnt
 
 

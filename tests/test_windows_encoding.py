@@ -1,5 +1,7 @@
 """Texts are encoded the same whole, in parts and in overlapping pieces."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,6 +64,22 @@ def test_only_pieces_that_disagree_are_encoded_as_one(
     text = text[:990] + "a" * run + text[990:]
     assert in_parts(pair(name), [text]) == [whole(pair(name), text)]
     assert longest <= limit
+
+
+@pytest.mark.usefixtures("small")
+def test_a_long_run_is_given_up_in_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = 0
+    seams = encoding._seams
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal rounds
+        rounds += 1
+        return seams(*arguments)
+
+    monkeypatch.setattr(encoding, "_seams", counted)
+    text = "nine" + " " * 20_000 + "doors"  # eighty pieces
+    assert in_parts(pair("bytes, template"), [text]) == [whole(pair("bytes, template"), text)]
+    assert rounds < 10
 
 
 @given(texts=st.lists(st.text(max_size=60) | st.sampled_from(TEXTS), max_size=9))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spanwise.auditing import audit_examples, repair_examples
-    from spanwise.backends import Backend, FakeBackend, TorchBackend
+    from spanwise.backends import Backend, FakeBackend, OnnxBackend, TorchBackend
     from spanwise.corpus import read_examples, scan_examples, write_examples
     from spanwise.errors import (
         AlignmentError,
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
         DataError,
         FormatError,
         MissingExtra,
+        ParityError,
         SpanwiseError,
     )
     from spanwise.evaluation import evaluate
+    from spanwise.exporting import Exported, export_model
     from spanwise.metrics import score_predictions
     from spanwise.reader import Reader
     from spanwise.schema import (
@@ -48,13 +50,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "auditing": ("audit_examples", "repair_examples"),
-    "backends": ("Backend", "FakeBackend", "TorchBackend"),
+    "backends": ("Backend", "FakeBackend", "OnnxBackend", "TorchBackend"),
     "corpus": ("read_examples", "scan_examples", "write_examples"),
     "errors": (
         "AlignmentError", "CheckpointError", "ConfigError", "DataError", "FormatError",
-        "MissingExtra", "SpanwiseError",
+        "MissingExtra", "ParityError", "SpanwiseError",
     ),
     "evaluation": ("evaluate",),
+    "exporting": ("Exported", "export_model"),
     "metrics": ("score_predictions",),
     "reader": ("Reader",),
     "schema": (
@@ -81,13 +84,16 @@ __all__ = [
     "DecodeConfig",
     "DecodeSettings",
     "Example",
+    "Exported",
     "FakeBackend",
     "FitConfig",
     "FormatError",
     "Gold",
     "HeadConfig",
     "MissingExtra",
+    "OnnxBackend",
     "PairTokenizer",
+    "ParityError",
     "Prediction",
     "Reader",
     "ReaderSettings",
@@ -100,6 +106,7 @@ __all__ = [
     "Windows",
     "audit_examples",
     "evaluate",
+    "export_model",
     "make_windows",
     "read_examples",
     "read_recipe",

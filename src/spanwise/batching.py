@@ -4,6 +4,8 @@ This module knows nothing about text, tokenizers or models.
 """
 
 from collections.abc import Iterator
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,7 +84,7 @@ def plan_batches(
     for chunk in chunks:
         rows = chunk[np.argsort(-lengths[chunk], kind="stable")]
         while len(rows):
-            size = min(at_most, max(1, budget // int(lengths[rows[0]])))
+            size = min(at_most, max(1, budget // max(1, int(lengths[rows[0]]))))
             batches.append(rows[:size])
             rows = rows[size:]
     if seed is None:
@@ -90,9 +92,9 @@ def plan_batches(
     return [batches[position] for position in random.permutation(len(batches))]
 
 
-def _check(name: str, limit: int | None) -> None:
-    if limit is not None and limit < 1:
-        raise ConfigError(f"{name} is {limit}; it must be at least 1")
+def _check(name: str, limit: Any) -> None:
+    if limit is not None and (not isinstance(limit, Integral) or limit < 1):
+        raise ConfigError(f"{name} is {limit!r}; it must be a whole number of at least 1")
 
 
 def collate(windows: Windows, indices: ArrayLike, *, pad_token_id: int) -> Batch:

@@ -20,6 +20,9 @@ from spanwise.schema import Calibration, DecodeSettings, ReaderSettings, WindowS
 
 SETTINGS_FILE = "spanwise.json"
 
+EXPORT_FILE = "model.onnx"
+"""A model that ONNX Runtime runs."""
+
 OFFLINE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 """The Hub id of what the extra `offline` carries."""
 
@@ -57,6 +60,7 @@ _PATTERNS = (
     "vocab.*",
     "merges.txt",
     "*.model",
+    EXPORT_FILE,
     SETTINGS_FILE,
 )
 

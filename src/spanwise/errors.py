@@ -6,6 +6,7 @@
         + AlignmentError             an answer is not where it is said to be
       x ConfigError(ValueError)      .problems: all of them, not the first
       x CheckpointError              tensors missing, unexpected or of another shape
+      x ParityError                  an exported model answers otherwise than its source
       x MissingExtra(ImportError)    names the extra to install
 
 Every message says what is wrong (the value), where, and how to mend it. This module knows nothing
@@ -86,6 +87,10 @@ class ConfigError(SpanwiseError, ValueError):
 
 class CheckpointError(SpanwiseError):
     """A checkpoint that is not what was asked for: tensors missing, unexpected or misshapen."""
+
+
+class ParityError(SpanwiseError):
+    """An exported model answers otherwise than the model that it was made of."""
 
 
 class MissingExtra(SpanwiseError, ImportError):  # noqa: N818 - it reads as what is wrong

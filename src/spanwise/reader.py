@@ -6,16 +6,17 @@ This module knows nothing about scores, files of questions or how a reader was t
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from spanwise.backends import Backend, TorchBackend
+from spanwise.backends import Backend, OnnxBackend, TorchBackend
 from spanwise.batching import Batcher
-from spanwise.checkpoints import SETTINGS_FILE, fetch_folder, read_settings
+from spanwise.checkpoints import EXPORT_FILE, SETTINGS_FILE, fetch_folder, read_settings
 from spanwise.decoding import Decoder
-from spanwise.errors import FormatError, Problem
+from spanwise.errors import CheckpointError, ConfigError, FormatError, Problem
 from spanwise.schema import Batch, Example, Prediction, ReaderSettings, WindowSettings
 from spanwise.windows import PairTokenizer, stream_windows
 
@@ -27,6 +28,9 @@ logger = logging.getLogger("spanwise")
 BATCH_TOKENS = 4096
 """Tokens of a batch: what a processor reads fastest, as its caches hold so many; an accelerator is
 given sixteen times that."""
+
+BACKENDS = ("torch", "onnx")
+"""What can run a model of a folder."""
 
 Progress = Callable[[int, int], None]
 """Called with windows done and windows in all: an estimate until the last text is cut."""
@@ -62,12 +66,13 @@ class Reader:
         *,
         revision: str | None = None,
         token: str | None = None,
+        backend: str | None = None,
         device: str | None = None,
         dtype: str = "float32",
         packing: bool = False,
         batch_tokens: int | None = None,
     ) -> Self:
-        """Load a checkpoint that has a span head. Needs the extra `torch`.
+        """Load a checkpoint that has a span head.
 
         One without `spanwise.json`, as most on the Hub, is read with default settings; that its
         probabilities are uncalibrated is logged as a warning.
@@ -76,6 +81,8 @@ class Reader:
             model: a folder, or the id of a model on the Hub.
             revision: branch, tag or commit on the Hub.
             token: for private and gated models on the Hub.
+            backend: one of `BACKENDS`; None takes torch where the folder has its weights and it is
+                installed, else what was exported.
             device: as in `TorchBackend`.
             dtype: as in `TorchBackend`.
             packing: as in `TorchBackend`.
@@ -83,20 +90,33 @@ class Reader:
 
         Raises:
             CheckpointError: not found, or without a span head, or incomplete.
-            ConfigError: an unknown device or dtype, a faulty `spanwise.json`, or a model that can
-                not be packed.
-            MissingExtra: PyTorch is not installed.
+            ConfigError: an unknown backend, device or dtype, a faulty `spanwise.json`, or a model
+                that can not be packed.
+            MissingExtra: PyTorch is needed and not installed.
         """
-        from spanwise.model import load_reader_model
-
         folder = fetch_folder(model, revision=revision, token=token)
         stored = read_settings(folder)
         settings = stored or ReaderSettings()
+        kind = _choose_backend(folder, backend)
+        if kind == "torch":
+            from spanwise.model import load_reader_model
         tokenizer = PairTokenizer.from_folder(folder)
-        network = load_reader_model(folder, settings.head)
-        window = clip_window(settings.window, network)
+        engine: OnnxBackend | TorchBackend
+        if kind == "onnx":
+            if device not in {None, "cpu"} or dtype != "float32" or packing:
+                raise ConfigError(
+                    f"device={device!r}, dtype={dtype!r}, packing={packing}: an exported model "
+                    "runs on a processor as it was exported; leave these out, or backend='torch'"
+                )
+            engine = OnnxBackend(folder / EXPORT_FILE)
+        else:
+            network = load_reader_model(folder, settings.head)
+            window = clip_window(settings.window, network)
+            if stored is None:
+                window = order_pair(window, network, tokenizer)
+            settings = replace(settings, window=window)
+            engine = TorchBackend(network, device=device, dtype=dtype, packing=packing)
         if stored is None:
-            window = order_pair(window, network, tokenizer)
             logger.warning(
                 "%s has no %s: it is read with default settings, and its probabilities are "
                 "uncalibrated; 'spanwise evaluate %s DATA' shows what they are worth on yours",
@@ -104,11 +124,9 @@ class Reader:
                 SETTINGS_FILE,
                 model,
             )
-        backend = TorchBackend(network, device=device, dtype=dtype, packing=packing)
         if batch_tokens is None:
-            batch_tokens = BATCH_TOKENS * (1 if backend.device == "cpu" else 16)
-        settings = replace(settings, window=window)
-        return cls(backend, tokenizer, settings, batch_tokens=batch_tokens)
+            batch_tokens = BATCH_TOKENS * (1 if engine.device == "cpu" else 16)
+        return cls(engine, tokenizer, settings, batch_tokens=batch_tokens)
 
     def answer(
         self, question: str, context: str | Sequence[str], *, top_k: int | None = None
@@ -257,6 +275,20 @@ def _fault(value: Any) -> str:
 def _listed(context: Any) -> tuple[Any, ...]:
     is_list = isinstance(context, Sequence) and not isinstance(context, str | bytes)
     return tuple(context) if is_list else (context,)
+
+
+def _choose_backend(folder: Path, name: str | None) -> str:
+    if name is None:
+        has_weights = any(folder.glob("*.safetensors"))
+        is_exported = (folder / EXPORT_FILE).is_file()
+        return "onnx" if is_exported and not (has_weights and find_spec("torch")) else "torch"
+    if name not in BACKENDS:
+        raise ConfigError(f"backend is {name!r}; it must be one of {', '.join(BACKENDS)}")
+    if name == "onnx" and not (folder / EXPORT_FILE).is_file():
+        raise CheckpointError(
+            f"{folder}: holds no {EXPORT_FILE}; write one with 'spanwise export {folder} OUT'"
+        )
+    return name
 
 
 def clip_window(window: WindowSettings, model: "torch.nn.Module") -> WindowSettings:

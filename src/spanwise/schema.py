@@ -239,6 +239,9 @@ class ReaderSettings:
         calibration: what was fitted on held-out data.
         head: kind of span head and its sizes; `{"kind": "linear"}` is the plain transformers class.
         provenance: versions, data hashes, recipe; for people, never read back by the code.
+        export: of `model.onnx`: its `precision`, and as `parameters` the name of each parameter →
+            name of the initialiser that holds it, and whether transposed; empty where there is
+            none.
     """
 
     window: WindowSettings = WindowSettings()
@@ -246,6 +249,7 @@ class ReaderSettings:
     calibration: Calibration = Calibration()
     head: Mapping[str, Any] = field(default_factory=lambda: {"kind": "linear"})
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    export: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

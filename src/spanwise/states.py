@@ -13,9 +13,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Literal
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -39,6 +42,10 @@ Progress = Callable[[int, int], None]
 """Called with windows encoded and windows in all."""
 
 _FILE = "states.npy"
+
+# What json and numpy raise over a file that was cut short, changed or is gone.
+_BROKEN = (FileNotFoundError, RecursionError, SyntaxError, TokenError, ValueError)
+
 _FORMAT = 1  # of the file; grows when the same model and windows give other states
 _GB = 1e9  # bytes
 _SILENCE = 10.0  # seconds after which the log gets a line
@@ -293,12 +300,15 @@ def _read(place: Path, shape: tuple[int, int], dtype: str) -> Floats | None:
         sound = (rows.shape, rows.dtype) == (shape, np.dtype(dtype)) and (
             manifest == {"key": place.name, "sample": _sample(rows)}
         )
-    except (FileNotFoundError, ValueError):  # cut short, or no such file at all
+    except _BROKEN:
         sound = False
     if sound:
         return rows
     logger.warning("%s does not hold what was written there; it is made anew", place)
-    shutil.rmtree(place)
+    aside = place.with_name(f".{place.name}.{uuid4().hex[:8]}.old")
+    with suppress(FileNotFoundError):  # another process was faster
+        place.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
     return None
 
 
@@ -336,7 +346,7 @@ def _key(model: nn.Module, windows: Windows, rows: Longs, settings: str) -> str:
 
 def _cache_folder() -> Path:
     if chosen := os.environ.get("SPANWISE_CACHE"):
-        return Path(chosen) / "states"
+        return Path(chosen).expanduser() / "states"
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "spanwise" / "states"
 
@@ -345,8 +355,9 @@ def _has_room(folder: Path, size: float, *, cache_gb: float, what: str) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob(f".*/{_FILE}"):
         # What killed runs have left half-written would fill the disk in time.
-        if time.time() - file.stat().st_mtime > _ABANDONED:
-            shutil.rmtree(file.parent, ignore_errors=True)
+        with suppress(FileNotFoundError):  # it may be whole by now, and renamed
+            if time.time() - file.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(file.parent, ignore_errors=True)
     free = shutil.disk_usage(folder).free / _GB
     if size <= min(cache_gb, free):
         return True

@@ -5,7 +5,9 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
 
 from spanwise.cli.data import Columns, parse_columns
 from spanwise.cli.terminal import score_table, stderr, stdout
@@ -49,9 +51,18 @@ def train(
     out: Annotated[str | None, typer.Option(help="Run folder; must not hold anything.")] = None,
     columns: Columns = None,
     revision: Annotated[str | None, typer.Option(help="Of a Hub model.")] = None,
-    max_time: Annotated[str | None, typer.Option(help="Stop in time: 90s, 30m, 1.5h.")] = None,
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop in time, epochs allowing: 90s, 30m, 1.5h.")
+    ] = None,
+    list_settings: Annotated[
+        bool, typer.Option("--settings", help="List every --section.key and stop.")
+    ] = False,
 ) -> None:
     """Fine-tune a span reader. Every setting of a recipe is a flag too: --section.key VALUE."""
+    if list_settings:
+        _list_settings()
+        return
+    began = time.monotonic()  # before PyTorch is loaded, which takes seconds
     flags = {
         "model": model,
         "train": train,
@@ -66,7 +77,7 @@ def train(
     recipe, dotted = _split(settings or [])
     from spanwise.training import read_recipe
 
-    trained = run(read_recipe(recipe, changes | dotted))
+    trained = run(read_recipe(recipe, changes | dotted), began=began)
     stdout.print(f"reader of epoch {trained.epoch} in {trained.folder}", markup=False)
     if trained.scores:
         fitted_on = trained.calibration.fitted_on
@@ -75,7 +86,16 @@ def train(
         stdout.print(score_table(trained.scores, f"the stored threshold {threshold:.3f}"))
 
 
-def run(config: Any) -> "Trained":
+def _list_settings() -> None:
+    from spanwise.training import list_settings
+
+    table = Table("setting", "default", "meaning")
+    for row in list_settings():
+        table.add_row(*map(escape, row))
+    stdout.print(table)
+
+
+def run(config: Any, *, began: float | None = None) -> "Trained":
     """Train with a live line of step, loss, pace and time left; in a log, with one now and then."""
     from spanwise.training import Progress as Step
     from spanwise.training import train as fit
@@ -100,7 +120,7 @@ def run(config: Any) -> "Trained":
                 told = time.monotonic()
 
         try:
-            trained = fit(config, progress=show)
+            trained = fit(config, progress=show, began=began)
         except KeyboardInterrupt:
             kept = f"{config.out}/checkpoints"
             stderr.print(f"interrupted; complete epochs are readers in {kept}", markup=False)
@@ -112,7 +132,9 @@ def _minutes(text: str) -> float:
     try:
         value = float(text[:-1]) * _UNITS[text[-1:]]
     except (KeyError, ValueError):
-        raise ConfigError(f"--max-time {text!r}: write it as 90s, 30m or 1.5h") from None
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"--max-time {text!r}: give a time above 0, as 90s, 30m or 1.5h")
     return value
 
 

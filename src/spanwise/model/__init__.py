@@ -1,6 +1,7 @@
 """Encoders with a span head: made, loaded under audit, frozen, saved.
 
     heads ─┬─ loading            a checkpoint folder becomes a model, and back
+           ├─ exported           weights taken back out of an exported graph
            ├─ packing            a batch read as one row without padding
            └─ traits ─ freezing  what a model takes; parts of it taken out of training
     dropout, linear              what a processor does faster than PyTorch lets it
@@ -14,11 +15,11 @@ from spanwise.errors import MissingExtra
 
 try:
     from spanwise.model.dropout import FastDropout, quicken_dropout
+    from spanwise.model.exported import unexported
     from spanwise.model.freezing import Freeze, freeze
-    from spanwise.model.heads import HEADS, MlpHead, SpanLogits, SpanModel
+    from spanwise.model.heads import HEAD_FILE, HEADS, MlpHead, SpanLogits, SpanModel, is_of_head
     from spanwise.model.linear import FastLinear, quicken_linear
     from spanwise.model.loading import (
-        HEAD_FILE,
         load_reader_model,
         load_training_model,
         save_model,
@@ -50,10 +51,12 @@ __all__ = [
     "count_parameters",
     "freeze",
     "is_causal",
+    "is_of_head",
     "load_reader_model",
     "load_training_model",
     "position_limit",
     "quicken_dropout",
     "quicken_linear",
     "save_model",
+    "unexported",
 ]

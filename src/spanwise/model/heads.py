@@ -11,6 +11,9 @@ from torch import nn
 
 from spanwise.errors import ConfigError
 
+HEAD_FILE = "head.safetensors"
+"""Holds the weights of a custom head, beside those of its encoder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpanLogits:

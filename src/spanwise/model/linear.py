@@ -21,13 +21,26 @@ class FastLinear(nn.Linear):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(…, in) to (…, out)."""
-        fits = states.dtype == self.weight.dtype == torch.float32 and states.device.type == "cpu"
-        if not fits or states.ndim < 2 or not states.numel() or torch.is_autocast_enabled("cpu"):
+        if not self._fits(states):
             return super().forward(states)
         product: torch.Tensor = _Affine.apply(  # type: ignore[no-untyped-call]
             states, self.weight, self.bias
         )
         return product
+
+    def _fits(self, states: torch.Tensor) -> bool:
+        """Whether the kernel takes this; all else is left to PyTorch, its errors included."""
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state():  # noqa: SLF001
+            return False
+        return (
+            states.dtype == self.weight.dtype == torch.float32
+            and states.device.type == "cpu"
+            and states.layout == self.weight.layout == torch.strided
+            and states.ndim > 1
+            and states.shape[-1] == self.in_features
+            and 0 not in (states.numel(), self.weight.numel())
+            and not torch.is_autocast_enabled("cpu")
+        )
 
 
 class _Affine(torch.autograd.Function):
@@ -35,20 +48,25 @@ class _Affine(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+        states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        ctx.save_for_backward(states, weight)
         return _product(states, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = gradients
         states, weight = ctx.saved_tensors
-        rows = gradient.flatten(end_dim=-2)  # (N, out)
+        rows, columns = gradient.flatten(end_dim=-2), states.flatten(end_dim=-2)  # (N, out or in)
+        # Of these gradients others may be asked for, which the kernel has not.
+        product = torch.nn.functional.linear if torch.is_grad_enabled() else _product
         of_states, of_weight, of_bias = ctx.needs_input_grad
         return (
-            _product(gradient, weight.T) if of_states else None,
-            _product(rows.T, states.flatten(end_dim=-2).T) if of_weight else None,
+            product(gradient, weight.T) if of_states else None,
+            product(rows.T, columns.T) if of_weight else None,
             rows.sum(dim=0) if of_bias else None,
         )
 

@@ -20,9 +20,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from spanwise.errors import CheckpointError, ConfigError
-from spanwise.model.heads import HEADS, SpanModel, base_of, config_of, is_of_head
-
-HEAD_FILE = "head.safetensors"
+from spanwise.model.heads import HEAD_FILE, HEADS, SpanModel, base_of, config_of, is_of_head
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 

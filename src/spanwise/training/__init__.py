@@ -6,6 +6,7 @@ from spanwise.training.config import (
     FitConfig,
     HeadConfig,
     TrainConfig,
+    list_settings,
     read_recipe,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "Progress",
     "TrainConfig",
     "Trained",
+    "list_settings",
     "read_recipe",
     "train",
 ]

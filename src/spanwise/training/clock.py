@@ -12,11 +12,13 @@ class Clock:
 
     Args:
         minutes: allowed for the whole run; None: no limit.
+        began: when the run began, as `time.monotonic` says it; None: now.
     """
 
-    def __init__(self, minutes: float | None) -> None:
+    def __init__(self, minutes: float | None, *, began: float | None = None) -> None:
         self._limit = math.inf if minutes is None else 60 * minutes
-        self._began = self._first = time.monotonic()
+        self._first = time.monotonic()
+        self._began = self._first if began is None else began
         self.reserve = 0.0
         """Seconds that the last scoring and saving will take."""
 

@@ -3,10 +3,12 @@
 This module knows nothing about how a run is carried out.
 """
 
+import inspect
 import json
+import re
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -147,6 +149,22 @@ class TrainConfig:
             elif value is not None:
                 lines.append(_entry(name, value))
         return "\n".join([*lines, *sections]) + "\n"
+
+
+def list_settings() -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning of each setting of a recipe's sections, as their classes say it."""
+    for section, kind in _kinds(TrainConfig).items():
+        if not is_dataclass(kind):
+            continue
+        _, _, described = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+        # An entry begins at the first indent, what continues it stands deeper.
+        entries = re.findall(
+            r"^ {4}(\w+): ((?:.+\n?)(?: {5,}.+\n?)*)", described, flags=re.MULTILINE
+        )
+        defaults = {entry.name: entry.default for entry in fields(kind)}
+        for name, meaning in entries:
+            default = "–" if defaults[name] in {None, ()} else str(defaults[name])
+            yield f"{section}.{name}", default, " ".join(meaning.split())
 
 
 def read_recipe(file: str | Path | None, changes: Mapping[str, Any]) -> TrainConfig:

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,21 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from spanwise.backends import TorchBackend
 from spanwise.checkpoints import atomic_folder, write_settings
 from spanwise.errors import ConfigError
 from spanwise.evaluation import fit_calibration, score_spans
 from spanwise.model import save_model
-from spanwise.reader import Reader
-from spanwise.schema import Calibration, Example, Prediction, ReaderSettings
+from spanwise.schema import Calibration, ReaderSettings
 from spanwise.training.clock import Clock
 from spanwise.training.config import TrainConfig
+from spanwise.training.scoring import DevReader
 from spanwise.windows import PairTokenizer
 
 logger = logging.getLogger("spanwise")
 
-_FEW = 32  # questions that are read to learn how fast all will be
 _BYTES_PER_SECOND = 50e6  # at which weights are certainly saved
 _MARGIN = 1.2  # for a machine that is busier at the end
+_LEAVING = 1.0  # seconds that the best epoch's copy and the end of the process take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +71,12 @@ class Trained:
     calibration: Calibration
 
 
+def _rank(trained: Trained) -> tuple[float, float]:
+    """Readers that answer nothing all have one F1: then the better one finds spans better."""
+    scores = trained.scores
+    return scores.get("f1", trained.epoch), scores.get("answerable_f1", 0.0)
+
+
 class Epochs(TrainerCallback):  # type: ignore[misc]
     """Scores and saves the model after each epoch, and keeps the best.
 
@@ -80,7 +85,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         model: the bare span model.
         tokenizer: saved with it.
         settings: of the reader, but for what is fitted.
-        dev: held-out examples; without any the last epoch is kept.
+        dev: reads the held-out examples; without any the last epoch is kept.
         windows: in an epoch.
         clock: of the run.
         progress: called after each step.
@@ -93,7 +98,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         tokenizer: PairTokenizer,
         *,
         settings: ReaderSettings,
-        dev: Sequence[Example],
+        dev: DevReader,
         windows: int,
         clock: Clock,
         progress: Callable[[Progress], None] | None,
@@ -170,10 +175,10 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         began = self.clock.elapsed()
         trained = self._score(epoch)
         self._save(trained)
-        self.clock.reserve = _MARGIN * (self.clock.elapsed() - began)
+        self.clock.reserve = _LEAVING + _MARGIN * (self.clock.elapsed() - began)
         self.log({f"dev_{name}": value for name, value in trained.scores.items()})
         self._write(epoch=epoch, seconds=round(self.clock.elapsed(), 1), dev=trained.scores)
-        better = sorted([*self.kept, trained], key=lambda t: -t.scores.get("f1", t.epoch))
+        better = sorted([*self.kept, trained], key=_rank, reverse=True)
         for dropped in self.kept:
             if dropped is not better[0]:
                 shutil.rmtree(dropped.folder)
@@ -207,37 +212,27 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
     def _foresee_end(self) -> float:
         """Seconds that scoring and saving will take, from reading some of the dev questions."""
         size = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        seconds = size / _BYTES_PER_SECOND
-        few = self.dev[:_FEW]
-        if few:
-            began = self.clock.elapsed()
-            self._read(few)
-            characters = [sum(len(e.context) for e in examples) for examples in (self.dev, few)]
-            seconds += (self.clock.elapsed() - began) * characters[0] / characters[1]
-        return _MARGIN * seconds
-
-    def _read(self, examples: Sequence[Example]) -> list[Prediction]:
-        backend = TorchBackend(self.model, device=str(next(self.model.parameters()).device))
-        return Reader(backend, self.tokenizer, self.settings).predict(examples)
+        return _LEAVING + _MARGIN * (size / _BYTES_PER_SECOND + self.dev.foresee())
 
     def _score(self, epoch: int) -> Trained:
         folder = self.out / "checkpoints" / f"epoch-{epoch}"
-        if not self.dev:
+        examples = self.dev.examples
+        if not examples:
             return Trained(folder=folder, epoch=epoch, scores={}, calibration=Calibration())
-        predictions = self._read(self.dev)
+        predictions = self.dev.read()
         calibration = fit_calibration(
-            self.dev, predictions, fitted_on=", ".join(Path(file).name for file in self.config.dev)
+            examples, predictions, fitted_on=", ".join(Path(file).name for file in self.config.dev)
         )
-        scores = score_spans(self.dev, predictions, threshold=calibration.threshold)
+        scores = score_spans(examples, predictions, threshold=calibration.threshold)
         logger.info(
             "epoch %d: EM %.1f, F1 %.1f on dev at threshold %.3f",
             epoch, scores["exact"], scores["f1"], calibration.threshold,
         )  # fmt: skip
-        if scores["answered"] == 0 and any(example.answers for example in self.dev):
+        if scores["answered"] == 0 and any(example.answers for example in examples):
             logger.warning(
                 "the reader answers nothing on all %d dev questions: it has collapsed to 'no "
                 "answer'. Train longer, raise fit.learning_rate, or give it more questions that "
-                "have an answer", len(self.dev),
+                "have an answer", len(examples),
             )  # fmt: skip
         return Trained(folder=folder, epoch=epoch, scores=scores, calibration=calibration)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PrinterCallback, Trainer, set_seed
 
-from spanwise.checkpoints import fetch_folder
+from spanwise.checkpoints import fetch_folder, read_settings
 from spanwise.corpus import read_examples
 from spanwise.errors import ConfigError, FormatError, Problem
 from spanwise.model import (
@@ -28,6 +28,7 @@ from spanwise.model import (
     load_training_model,
     quicken_dropout,
     quicken_linear,
+    unexported,
 )
 from spanwise.reader import clip_window, order_pair
 from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
@@ -46,6 +47,7 @@ from spanwise.training.fitting import (
     span_loss,
     take_only,
 )
+from spanwise.training.scoring import DevReader
 from spanwise.windows import PairTokenizer, make_windows
 
 logger = logging.getLogger("spanwise")
@@ -53,7 +55,12 @@ logger = logging.getLogger("spanwise")
 _UNREACHABLE = 0.05  # share of answers that no window holds, above which the settings are at fault
 
 
-def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = None) -> Trained:
+def train(
+    config: TrainConfig,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    began: float | None = None,
+) -> Trained:
     """Fine-tune a span reader.
 
     The run folder receives the best epoch's model, tokenizer and `spanwise.json`, the resolved
@@ -62,6 +69,8 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
     Args:
         config: everything the run depends on.
         progress: called after each step.
+        began: when the time that `max_minutes` limits began, as `time.monotonic` says it; None:
+            with this call.
 
     Returns:
         Where the reader is, its best epoch and its scores on the dev set.
@@ -71,7 +80,7 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
         CheckpointError: a model that is not what its config says.
         ConfigError: settings that cannot work, or a loss that is not finite before a first epoch.
     """
-    clock = Clock(config.fit.max_minutes)
+    clock = Clock(config.fit.max_minutes, began=began)
     out = _new_folder(config.out)
     check_reports(config.fit)
     examples = _read(config.train, config)
@@ -81,9 +90,11 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
     set_seed(fit.seed)
     folder = fetch_folder(config.model, revision=config.revision)
     tokenizer = PairTokenizer.from_folder(folder)
-    model = load_training_model(
-        folder, config.head.sizes(), attention_dropout=fit.attention_dropout
-    )
+    stored = read_settings(folder)
+    with unexported(folder, stored.export.get("parameters", {}) if stored else {}) as whole:
+        model = load_training_model(
+            whole, config.head.sizes(), attention_dropout=fit.attention_dropout
+        )
     device, bf16 = _place(model, config)
     freeze(model, fit.freeze)
     settings = _settle(config, model, tokenizer, examples)
@@ -101,12 +112,15 @@ def train(config: TrainConfig, *, progress: Callable[[Progress], None] | None = 
         model, windows, rows, fit=fit, pad_token_id=tokenizer.pad_token_id, bf16=bf16
     )
     batches = Batches(windows, rows, fit, pad_token_id=tokenizer.pad_token_id, states=states)
+    dev_reader = DevReader(model, tokenizer, settings, dev)
+    if states is not None:
+        dev_reader.keep_states(fitted, fit.cache_gb)
     epochs = Epochs(
         config,
         model,
         tokenizer,
         settings=settings,
-        dev=dev,
+        dev=dev_reader,
         windows=len(rows),
         clock=clock,
         progress=progress,

@@ -73,7 +73,7 @@ class _Plan:
 
 
 def make_windows(
-    examples: Sequence[Example], tokenizer: PairTokenizer, settings: WindowSettings
+    examples: Iterable[Example], tokenizer: PairTokenizer, settings: WindowSettings
 ) -> Windows:
     """Cut examples into overlapping token windows, labelled where they carry answers.
 
@@ -94,6 +94,7 @@ def make_windows(
         FormatError: a text that cannot be tokenised, or a question without any token where the
             tokenizer has no special token to stand for "no answer".
     """
+    examples = list(examples)
     cutter = _Cutter(tokenizer, settings)
     contexts = Texts.whole([example.context for example in examples], tokenizer)
     (plan,) = cutter.plans(examples, [contexts])

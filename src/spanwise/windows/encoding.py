@@ -73,11 +73,14 @@ def encode_long(tokenizer: Tokenizer, text: str) -> Iterator[_Piece]:
     """Ids and offsets of one text, a piece at a time.
 
     The text is tokenised twice, first to see whether its pieces agree, so that no more than a few
-    of them are ever in memory.
+    of them are ever in memory. Where some do not, as in a long run of blanks, the places where they
+    begin are given up, with ever more of those behind them.
     """
     begins = list(range(0, max(len(text) - _OVERLAP, 1), _PIECE))
+    reach = 1
     while None in (seams := _seams(tokenizer, text, begins)):
-        begins = [0, *(begin for begin, seam in zip(begins[1:], seams, strict=True) if seam)]
+        begins = [b for n, b in enumerate(begins) if None not in seams[max(0, n - reach) : n]]
+        reach *= 2
     starts = [0, *(right for _, right in filter(None, seams))]
     ends = [*(left for left, _ in filter(None, seams)), None]
     pieces = _pieces(tokenizer, text, begins)

@@ -64,12 +64,14 @@ class Texts:
         first = begin = 0
         for more_ids, more_offsets in tokenizer.encode_long(text):
             ids, offsets = np.concatenate([ids, more_ids]), np.concatenate([offsets, more_offsets])
-            end = first + len(ids) - reach
+            # A token that is not empty stands before the windows of a stretch, and one behind: an
+            # answer that has it goes on outside.
+            (solid,) = np.nonzero(offsets[:, 0] < offsets[:, 1])
+            end = first + solid.max(initial=-1) - reach + 1
             if end > begin:
                 yield cls._stretch(text, ids, offsets, first, range(begin, end), examples)
-                # One token is kept before the windows to come, as one follows on those before: an
-                # answer that has it goes on outside.
-                done, begin = end - 1 - first, end
+                begin = end
+                done = solid[solid < end - first].max(initial=0)
                 first, ids, offsets = first + done, ids[done:].copy(), offsets[done:].copy()
         yield cls._stretch(text, ids, offsets, first, range(begin, maxsize), examples)
 

@@ -1,0 +1,18 @@
+"""Readers become folders that need no PyTorch, and are refused where they would answer otherwise.
+
+    exporting ─┬─ graph       a model as `model.onnx`, in floats or eight bits
+               └─ parity      how far what was written is from the model
+
+This package knows nothing about how an export is served or trained further.
+"""
+
+from spanwise.errors import MissingExtra
+
+try:
+    from spanwise.exporting.exporting import Exported, export_model
+except ModuleNotFoundError as error:
+    if error.name in {"onnx", "torch", "transformers"}:
+        raise MissingExtra(error.name, "torch") from None
+    raise
+
+__all__ = ["Exported", "export_model"]

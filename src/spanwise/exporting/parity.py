@@ -1,0 +1,90 @@
+"""How far an exported model is from the one that it was made of.
+
+This module knows nothing about files.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spanwise.backends import Backend
+from spanwise.errors import ParityError
+from spanwise.evaluation import evaluate
+from spanwise.reader import Reader
+from spanwise.schema import Batch, Example
+
+SHAPES = ((1, 7), (3, 384), (5, 33))
+"""Windows and tokens that logits are compared on: lone, full and odd ones."""
+
+TOLERANCE = 1e-4
+"""Largest difference of two logits in float32, as a share of the largest of them, or of 1."""
+
+
+def compare_logits(ours: Backend, theirs: Backend, *, vocabulary: int, longest: int) -> float:
+    """Give the largest difference of two backends' logits, as a share as in `TOLERANCE`.
+
+    Args:
+        ours: gives the logits to look at.
+        theirs: gives those that they should be.
+        vocabulary: token ids are drawn from so many.
+        longest: tokens that the model has positions for.
+    """
+    random = np.random.default_rng(0)
+    worst = 0.0
+    for rows, tokens in SHAPES:
+        batch = _batch(random, rows, min(tokens, longest), vocabulary)
+        pairs = (ours(batch), theirs(batch))
+        for side in ("start_logits", "end_logits"):
+            found, wanted = (getattr(logits, side)[batch.attention_mask == 1] for logits in pairs)
+            apart = np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())
+            worst = max(worst, float(apart))
+    return worst
+
+
+def check_logits(apart: float, name: str) -> None:
+    """Refuse logits that are too far apart.
+
+    Raises:
+        ParityError: they are.
+    """
+    if not apart <= TOLERANCE:  # so put, NaN is too far
+        raise ParityError(
+            f"{name}: logits of the export are up to {apart:.1e} of the largest logit away from "
+            f"PyTorch's on windows of shape {', '.join(map(str, SHAPES))}; at most "
+            f"{TOLERANCE:.0e} is let pass. Nothing was written"
+        )
+
+
+def compare_f1(
+    ours: Reader, theirs: Reader, examples: Sequence[Example], *, most: float
+) -> tuple[float, float]:
+    """F1 of two readers at their threshold, in percent.
+
+    Raises:
+        ParityError: ours is more than `most` below.
+    """
+    found, wanted = (evaluate(reader, examples).overall["f1"] for reader in (ours, theirs))
+    if found < wanted - most:
+        raise ParityError(
+            f"in eight bits F1 is {found:.2f} on {len(examples)} questions, in float32 "
+            f"{wanted:.2f}: it drops by {wanted - found:.2f}, and at most {most:g} is let pass "
+            "(--max-f1-drop). Nothing was written"
+        )
+    return found, wanted
+
+
+def _batch(random: np.random.Generator, rows: int, tokens: int, vocabulary: int) -> Batch:
+    """Random tokens, each row a little shorter than the one before."""
+    lengths = np.maximum(2, tokens - np.arange(rows) * (tokens // 7))
+    mask = (np.arange(tokens) < lengths[:, None]).astype(np.int32)
+    zeros = np.zeros(rows, dtype=np.int32)
+    return Batch(
+        input_ids=random.integers(0, vocabulary, (rows, tokens)).astype(np.int32) * mask,
+        attention_mask=mask,
+        type_ids=(np.arange(tokens) >= tokens // 3) * mask,
+        edges=np.full((rows, tokens, 2), -1, dtype=np.int32),
+        example=zeros,
+        null_position=zeros,
+        first=zeros,
+        last=zeros,
+    )

@@ -1,0 +1,95 @@
+"""The dev questions, read after each epoch as the saved reader would read them.
+
+This module knows nothing about scores or steps.
+"""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from spanwise.backends import TorchBackend
+from spanwise.batching import collate, plan_batches
+from spanwise.decoding import Decoder
+from spanwise.model.traits import evaluating
+from spanwise.reader import BATCH_TOKENS, Reader
+from spanwise.schema import Example, Logits, Prediction, ReaderSettings
+from spanwise.states import States, encode_states
+from spanwise.windows import PairTokenizer, make_windows
+
+_FEW = 32  # questions that are read to learn how fast all will be
+
+
+class DevReader:
+    """Answers the dev questions with the model as it is at the moment.
+
+    Args:
+        model: the bare span model.
+        tokenizer: that of the reader.
+        settings: of the reader; its calibration takes no part.
+        dev: held-out examples.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: PairTokenizer,
+        settings: ReaderSettings,
+        dev: Sequence[Example],
+    ) -> None:
+        self.examples = dev
+        self._model, self._tokenizer, self._settings = model, tokenizer, settings
+        self._states: States | None = None
+
+    def keep_states(self, head: nn.Module, cache_gb: float) -> None:
+        """Encode the questions once, where the encoder is frozen; then only its head reads."""
+        self._head = head
+        if self.examples:
+            self._windows = make_windows(self.examples, self._tokenizer, self._settings.window)
+            self._states = encode_states(  # in float32, as the reader will compute
+                self._model,
+                self._windows,
+                pad_token_id=self._tokenizer.pad_token_id,
+                cache_gb=cache_gb,
+            )
+
+    def read(self) -> list[Prediction]:
+        """One prediction for each dev question, in their order."""
+        if self._states is not None:
+            return self._read_states(self._states)
+        return self._read(self.examples)
+
+    def foresee(self) -> float:
+        """Seconds that all questions will take, from reading some of them."""
+        few = self.examples[:_FEW] if self._states is None else self.examples
+        if not few:
+            return 0.0
+        began = time.monotonic()
+        if few is self.examples:
+            self.read()
+        else:
+            self._read(few)
+        characters = [sum(len(e.context) for e in examples) for examples in (self.examples, few)]
+        return (time.monotonic() - began) * characters[0] / characters[1]
+
+    def _read(self, examples: Sequence[Example]) -> list[Prediction]:
+        backend = TorchBackend(self._model, device=str(self._device))
+        return Reader(backend, self._tokenizer, self._settings).predict(examples)
+
+    def _read_states(self, states: States) -> list[Prediction]:
+        decoder = Decoder(self._settings.decode, self._settings.calibration)
+        pad_token_id = self._tokenizer.pad_token_id
+        with evaluating(self._head), torch.inference_mode():
+            for rows in plan_batches(self._windows.lengths, batch_tokens=BATCH_TOKENS):
+                batch = collate(self._windows, rows, pad_token_id=pad_token_id)
+                inputs = (batch.input_ids, batch.attention_mask, states.pad(rows))
+                output = self._head(*(torch.from_numpy(array).to(self._device) for array in inputs))
+                logits = (output.start_logits.cpu().numpy(), output.end_logits.cpu().numpy())
+                decoder.add(batch, Logits(start_logits=logits[0], end_logits=logits[1]))
+        ids = [example.id for example in self.examples]
+        return decoder.predictions(ids, [[example.context] for example in self.examples])
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._model.parameters()).device
