@@ -209,7 +209,15 @@ def test_the_file_is_laid_out_for_people(tmp_path: Path) -> None:
     write_settings(tmp_path, SETTINGS)
     text = (tmp_path / "spanwise.json").read_text(encoding="utf-8")
     data = json.loads(text)
-    assert list(data) == ["format", "window", "decode", "calibration", "head", "provenance"]
+    assert list(data) == [
+        "format",
+        "window",
+        "decode",
+        "calibration",
+        "head",
+        "provenance",
+        "export",
+    ]
     assert data["format"] == 1
     assert data["head"] == {"kind": "mlp", "hidden": 64}
     assert "ü.json" in text
@@ -240,7 +248,7 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     faults = [
         "format is null; it must be 1",
         "provenance is []; it must be an object",
-        "colour is unknown; known here: window, decode, calibration, head, provenance",
+        "colour is unknown; known here: window, decode, calibration, head, provenance, export",
         'window.max_length is "384"; it must be a whole number',
         f"window.strde is unknown; known here: {', '.join(vars(WindowSettings()))}",
         "window.stride is -1; it must be in [0, inf]",
