@@ -228,7 +228,8 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             "epoch %d: EM %.1f, F1 %.1f on dev at threshold %.3f",
             epoch, scores["exact"], scores["f1"], calibration.threshold,
         )  # fmt: skip
-        if scores["answered"] == 0 and any(example.answers for example in examples):
+        told = bool(self.kept) and self.kept[-1].scores["answered"] == 0
+        if scores["answered"] == 0 and not told and any(example.answers for example in examples):
             logger.warning(
                 "the reader answers nothing on all %d dev questions: it has collapsed to 'no "
                 "answer'. Train longer, raise fit.learning_rate, or give it more questions that "
