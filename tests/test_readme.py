@@ -47,7 +47,7 @@ def test_the_commands_and_the_code_run(tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_text("The report was written by Ada Green in 1912.")
     (commands,) = blocks("bash")
     lines = [line for line in commands.splitlines() if line.startswith("spanwise ")]
-    assert len(lines) == 5
+    assert len(lines) == 6
     for line in lines:
         arguments = shlex.split(line)[1:]
         if arguments[0] == "train":
@@ -57,12 +57,12 @@ def test_the_commands_and_the_code_run(tmp_path: Path) -> None:
             cwd=tmp_path, capture_output=True, text=True, check=False, env=ALL_CORES,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stderr}"
-    (code,) = blocks("python")
     setup = (
         "text = first_text = open('report.txt').read()\nsecond_text = 'It rained.'\n"
         "question = 'Who?'\n"
     )
-    code = setup + code.replace(", ...]", "]")
+    code = setup + "\n".join(blocks("python")).replace(", ...]", "]")
+    code = code.replace('"deepset/tinyroberta-squad2"', '"runs/reader"')
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 

@@ -27,7 +27,7 @@ from spanwise import (
     write_examples,
 )
 from spanwise.batching import collate
-from spanwise.model import load_training_model
+from spanwise.model import load_training_model, quicken_linear
 from spanwise.model.heads import base_of
 from spanwise.states import States, encode_states
 from spanwise.training import Progress
@@ -97,8 +97,10 @@ def _check_step(examples: Examples) -> None:
     model = load_training_model(folder, {"kind": "linear"}).eval()
     every = np.arange(len(cut))
     losses, gradients = [], []
-    for fit, shortest in (FitConfig(batch_size=16), 0), (FitConfig(batch_size=len(cut)), 512):
+    for fit, shortest in (FitConfig(batch_size=len(cut)), 512), (FitConfig(batch_size=16), 0):
         masked = MaskedModel(model)
+        if not shortest:
+            quicken_linear(model)  # as a run does
         model.zero_grad()
         loss = 0.0
         batches = Batches(cut, every, fit, pad_token_id=tokenizer.pad_token_id)

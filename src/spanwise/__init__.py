@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spanwise.evaluation import evaluate
     from spanwise.exporting import Exported, export_model
     from spanwise.metrics import score_predictions
+    from spanwise.pipelines import pipeline
     from spanwise.reader import Reader
     from spanwise.schema import (
         Answer,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         DecodeConfig,
         FitConfig,
         HeadConfig,
+        NegativesConfig,
         TrainConfig,
         Trained,
         read_recipe,
@@ -59,13 +61,15 @@ _HOMES = {
     "evaluation": ("evaluate",),
     "exporting": ("Exported", "export_model"),
     "metrics": ("score_predictions",),
+    "pipelines": ("pipeline",),
     "reader": ("Reader",),
     "schema": (
         "Answer", "Calibration", "DecodeSettings", "Example", "Gold", "Prediction",
         "ReaderSettings", "Report", "WindowSettings", "Windows",
     ),
     "training": (
-        "DecodeConfig", "FitConfig", "HeadConfig", "TrainConfig", "Trained", "read_recipe", "train",
+        "DecodeConfig", "FitConfig", "HeadConfig", "NegativesConfig", "TrainConfig", "Trained",
+        "read_recipe", "train",
     ),
     "windows": ("PairTokenizer", "make_windows", "stream_windows"),
 }  # fmt: skip
@@ -91,6 +95,7 @@ __all__ = [
     "Gold",
     "HeadConfig",
     "MissingExtra",
+    "NegativesConfig",
     "OnnxBackend",
     "PairTokenizer",
     "ParityError",
@@ -108,6 +113,7 @@ __all__ = [
     "evaluate",
     "export_model",
     "make_windows",
+    "pipeline",
     "read_examples",
     "read_recipe",
     "repair_examples",

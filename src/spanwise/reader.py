@@ -111,10 +111,7 @@ class Reader:
             engine = OnnxBackend(folder / EXPORT_FILE)
         else:
             network = load_reader_model(folder, settings.head)
-            window = clip_window(settings.window, network)
-            if stored is None:
-                window = order_pair(window, network, tokenizer)
-            settings = replace(settings, window=window)
+            settings = _fit_settings(stored, network, tokenizer)
             engine = TorchBackend(network, device=device, dtype=dtype, packing=packing)
         if stored is None:
             logger.warning(
@@ -127,6 +124,36 @@ class Reader:
         if batch_tokens is None:
             batch_tokens = BATCH_TOKENS * (1 if engine.device == "cpu" else 16)
         return cls(engine, tokenizer, settings, batch_tokens=batch_tokens)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: "torch.nn.Module",
+        tokenizer: PairTokenizer,
+        *,
+        settings: ReaderSettings | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+    ) -> Self:
+        """Take a model that is in memory.
+
+        Args:
+            model: as in `TorchBackend`; it is changed in place as told there.
+            tokenizer: that of the model.
+            settings: None: the defaults, fitted to the model.
+            device: as in `TorchBackend`.
+            dtype: as in `TorchBackend`.
+
+        Raises:
+            ConfigError: an unknown device or dtype.
+        """
+        settings = _fit_settings(settings, model, tokenizer)
+        return cls(TorchBackend(model, device=device, dtype=dtype), tokenizer, settings)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens per batch, padding included."""
+        return self._batcher.batch_tokens
 
     def answer(
         self, question: str, context: str | Sequence[str], *, top_k: int | None = None
@@ -289,6 +316,16 @@ def _choose_backend(folder: Path, name: str | None) -> str:
             f"{folder}: holds no {EXPORT_FILE}; write one with 'spanwise export {folder} OUT'"
         )
     return name
+
+
+def _fit_settings(
+    stored: ReaderSettings | None, model: "torch.nn.Module", tokenizer: PairTokenizer
+) -> ReaderSettings:
+    settings = stored or ReaderSettings()
+    window = clip_window(settings.window, model)
+    if stored is None:
+        window = order_pair(window, model, tokenizer)
+    return replace(settings, window=window)
 
 
 def clip_window(window: WindowSettings, model: "torch.nn.Module") -> WindowSettings:

@@ -39,7 +39,7 @@ class TorchBackend:
     ) -> None:
         import torch
 
-        from spanwise.model import PackedModel, accepts_type_ids, quicken_linear
+        from spanwise.model import PackedModel, accepts_type_ids, position_limit, quicken_linear
 
         if dtype not in DTYPES:
             raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
@@ -48,6 +48,7 @@ class TorchBackend:
         if self.device == "cpu":
             quicken_linear(model)
         self.model = PackedModel(model) if packing else model
+        self.longest = position_limit(model)
         self._takes_type_ids = accepts_type_ids(model)
 
     def __call__(self, batch: Batch) -> Logits:

@@ -101,6 +101,23 @@ class FitConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NegativesConfig:
+    """Questions without an answer, made for training beside those that the data has.
+
+    Attributes:
+        repeat: how often each unanswerable question of the data is learnt in an epoch.
+        foreign: such a share of the answerable questions is also put to another paragraph of its
+            document.
+        changed: such a share is also asked with a small change: another number or name of the
+            paragraph, an opposite, a negation.
+    """
+
+    repeat: int = 1
+    foreign: float = 0.0
+    changed: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A training run.
 
@@ -114,6 +131,7 @@ class TrainConfig:
         window: how text becomes windows.
         decode: how answers are read off.
         head: the span head.
+        negatives: unanswerable questions made for training.
         fit: how weights are fitted.
     """
 
@@ -126,6 +144,7 @@ class TrainConfig:
     window: WindowSettings = field(default_factory=WindowSettings)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    negatives: NegativesConfig = field(default_factory=NegativesConfig)
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
@@ -306,6 +325,7 @@ def _impossible(config: TrainConfig) -> list[str]:
         "fit.weight_decay": (fit.weight_decay, 0),
         "fit.cache_gb": (fit.cache_gb, 0),
         "fit.patience": (fit.patience, 0),
+        "negatives.repeat": (config.negatives.repeat, 1),
     }
     positive = {
         "fit.learning_rate": fit.learning_rate,
@@ -329,6 +349,13 @@ def _impossible(config: TrainConfig) -> list[str]:
         for name, value in share.items()
         if not 0 <= value < 1
     ]
+    problems += [
+        f"negatives.{name} is {value}: it must be from 0 to 1"
+        for name, value in (
+            ("foreign", config.negatives.foreign), ("changed", config.negatives.changed)
+        )
+        if not 0 <= value <= 1
+    ]  # fmt: skip
     if not 0 <= fit.seed < 2**32:
         problems.append(f"fit.seed is {fit.seed}: it must be from 0 to below 2^32")
     if not config.train:

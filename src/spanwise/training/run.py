@@ -47,6 +47,7 @@ from spanwise.training.fitting import (
     span_loss,
     take_only,
 )
+from spanwise.training.negatives import add_negatives
 from spanwise.training.scoring import DevReader
 from spanwise.windows import PairTokenizer, make_windows
 
@@ -87,6 +88,7 @@ def train(
     dev = _read(config.dev, config) if config.dev else ()
     _warn_of_overlap(examples, dev)
     fit = config.fit
+    examples = tuple(add_negatives(examples, config.negatives, seed=fit.seed))
     set_seed(fit.seed)
     folder = fetch_folder(config.model, revision=config.revision)
     tokenizer = PairTokenizer.from_folder(folder)

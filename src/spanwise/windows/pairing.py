@@ -106,25 +106,35 @@ class PairTokenizer:
                 f"(transformers says: {reason})"
             )
             raise CheckpointError(message) from error
-        if not loaded.is_fast:
+        files = loaded.vocab_files_names.values()
+        if loaded.is_fast and not any((folder / file).is_file() for file in files):
+            # transformers then makes up a vocabulary of special tokens, and all text is unknown.
+            message = f"{folder}: holds no tokenizer; it needs one of {', '.join(files)}"
+            raise CheckpointError(message)
+        return cls.from_transformers(loaded, name=str(folder))
+
+    @classmethod
+    def from_transformers(cls, tokenizer: Any, *, name: str = "") -> Self:
+        """Take over a fast tokenizer of transformers.
+
+        Raises:
+            CheckpointError: a slow (Python) one.
+        """
+        name = name or type(tokenizer).__name__
+        if not tokenizer.is_fast:
             message = (
-                f"{folder}: {type(loaded).__name__} is a slow tokenizer: it gives no character "
+                f"{name}: {type(tokenizer).__name__} is a slow tokenizer: it gives no character "
                 "offsets, so no answer could be placed in its text. Use a checkpoint that has a "
                 "tokenizer.json."
             )
             raise CheckpointError(message)
-        files = loaded.vocab_files_names.values()
-        if not any((folder / file).is_file() for file in files):
-            # transformers then makes up a vocabulary of special tokens, and all text is unknown.
-            message = f"{folder}: holds no tokenizer; it needs one of {', '.join(files)}"
-            raise CheckpointError(message)
         config = {
-            "tokenizer_class": type(loaded).__name__,
-            "padding_side": loaded.padding_side,
-            "model_max_length": loaded.model_max_length,
-            **loaded.special_tokens_map,
+            "tokenizer_class": type(tokenizer).__name__,
+            "padding_side": tokenizer.padding_side,
+            "model_max_length": tokenizer.model_max_length,
+            **tokenizer.special_tokens_map,
         }
-        return cls(loaded.backend_tokenizer, config, name=str(folder))
+        return cls(tokenizer.backend_tokenizer, config, name=name)
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json`."""
@@ -135,7 +145,7 @@ class PairTokenizer:
     @property
     def pad_token_id(self) -> int:
         """The id that fills batches; 0 where the tokenizer has none, as it is masked anyway."""
-        return self._token_id("pad_token") or 0
+        return self.token_id("pad_token") or 0
 
     def encode_contexts(self, texts: Sequence[str]) -> Tokens:
         """Tokenise without special tokens.
@@ -178,7 +188,8 @@ class PairTokenizer:
             message = f"{text!r:.80} cannot be tokenised: {error}; reword or remove it"
         return Problem(file="", place="", id=None, message=message) if message else None
 
-    def _token_id(self, kind: str) -> int | None:
+    def token_id(self, kind: str) -> int | None:
+        """The id of "cls_token", "pad_token", …; None where the tokenizer has none."""
         token = self.config.get(kind)
         text = token.get("content") if isinstance(token, dict) else token
         return self.tokenizer.token_to_id(text) if isinstance(text, str) else None
@@ -222,7 +233,7 @@ class PairTokenizer:
 
     def _find_null(self, specials: list[int]) -> int | None:
         for kind in ("cls_token", "bos_token"):
-            token_id = self._token_id(kind)
+            token_id = self.token_id(kind)
             if token_id in specials:
                 return specials.index(token_id)
         return 0 if specials else None
