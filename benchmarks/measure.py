@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -40,6 +40,14 @@ class Spread:
     most: float
 
 
+class Spreads(TypedDict):
+    """What `compare` gives, and a `Result` takes."""
+
+    usual: Spread
+    ours: Spread
+    ratio: Spread
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """One line of the table.
@@ -54,6 +62,8 @@ class Result:
         target: the ratio aimed at.
         limit: what bounds it, with its figure.
         agreement: how it was seen that both sides compute the same.
+        questions: that it was measured on.
+        source: where they are from; empty: from the data that the run was given.
     """
 
     row: str
@@ -65,6 +75,8 @@ class Result:
     target: float
     limit: str
     agreement: str
+    questions: int
+    source: str = ""
 
 
 def spread(values: list[float]) -> Spread:
@@ -100,7 +112,7 @@ def interleave(
     return rates
 
 
-def compare(rates: Mapping[str, list[float]], ours: str, usual: str = "usual") -> dict[str, Spread]:
+def compare(rates: Mapping[str, list[float]], ours: str, usual: str = "usual") -> Spreads:
     """The three spreads of a `Result`, from what `interleave` returned."""
     ratios = [mine / theirs for mine, theirs in zip(rates[ours], rates[usual], strict=True)]
     return {"usual": spread(rates[usual]), "ours": spread(rates[ours]), "ratio": spread(ratios)}

@@ -44,8 +44,10 @@ def main() -> None:
     for name in [flags.row] if flags.row else ROWS:
         results = ROWS[name](examples)
         kept = [entry for entry in kept if entry["row"] != name]
-        of = {"data": f"{len(examples):,} of {_sources(flags.data)}", "date": facts["date"]}
-        kept += [as_json(result) | of for result in results]
+        given = {"source": _sources(flags.data), "date": facts["date"]}
+        kept += [
+            given | {k: v for k, v in as_json(result).items() if v != ""} for result in results
+        ]
         for result in results:
             print(line(as_json(result)), flush=True)
         content = {"machine": facts, "results": sorted(kept, key=_order)}
@@ -103,7 +105,7 @@ def _table(content: dict[str, Any]) -> str:
             f"{entry['target']}×",
             entry["limit"],
             entry["agreement"],
-            entry["data"],
+            f"{entry['questions']:,} of {entry['source']}",
             entry["date"],
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -58,6 +58,7 @@ def answer(examples: Examples) -> list[Result]:
         Result(
             row="answer", what=f"answering with MiniLM, {dtype}", unit="questions/s", target=target,
             limit=_bare(readers[dtype], asked), agreement=_agree(asked, texts, dtype),
+            questions=len(asked),
             **compare(rates, dtype),
         )
         for dtype, target in (("float32", 1.35), ("bfloat16", 2.2))

@@ -64,6 +64,7 @@ def decode(examples: Examples) -> list[Result]:
         Result(
             row="decode", what="exact 20-best decoding, random logits", unit="windows/s",
             target=20, limit=f"{np.median(rates['limit']):,.0f}: a maximum of each row, one thread",
+            questions=len(examples),
             agreement=f"equal to brute force; the usual way misses the best span of {missed:.0%}",
             **compare(rates, "ours"),
         )

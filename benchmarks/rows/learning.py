@@ -59,6 +59,7 @@ def fine_tune(examples: Examples) -> list[Result]:
                 row="fine_tune", what=what, unit="windows/s", target=8,
                 limit=f"{machine / flops:.0f}: {flops:.0f} GFLOP a window at {machine:.0f} GFLOP/s "
                 f"({str(dtype).removeprefix('torch.')}); ours is {share:.0%}",
+                questions=len(examples),
                 agreement="loss and gradients of one fp32 step within 1e-5 of padding to 512",
                 **compare(rates, name),
             )
@@ -81,6 +82,7 @@ def frozen(examples: Examples) -> list[Result]:
         Result(
             row="frozen", what="10 epochs of a head over frozen MiniLM", unit="windows/s",
             target=50, limit="one pass over the real tokens",
+            questions=len(examples),
             agreement=f"cached states and of each window alone: {far['float32']:.0e} apart in "
             f"fp32, {far['float16']:.0e} kept as fp16 (relative L2); both from questions to saved "
             "model",
