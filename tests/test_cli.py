@@ -402,7 +402,9 @@ def test_train_lists_its_settings(run: Run) -> None:
         "stop after so many epochs without a better dev F1; 0 never does.",
     ) in (settings)
     recipe = read_recipe(None, {"model": "m", "train": "t", "out": "o"})
-    sections = {name: getattr(recipe, name) for name in ("window", "decode", "head", "fit")}
+    sections = {
+        name: getattr(recipe, name) for name in ("window", "decode", "head", "negatives", "fit")
+    }
     expected = {f"{name}.{key}" for name, values in sections.items() for key in vars(values)}
     assert {name for name, _, _ in settings} == expected
 

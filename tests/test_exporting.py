@@ -173,7 +173,8 @@ def test_a_custom_head_is_exported_and_taken_back(tmp_path: Path, encoder: Path)
     assert settings is not None
     with unexported(tmp_path / "out", settings.export["parameters"]) as whole:
         again = load_reader_model(whole, head)
-    for name, values in model.state_dict().items():
+    read = {name: x for name, x in model.state_dict().items() if ".pooler." not in name}
+    for name, values in read.items():
         kept = torch.equal(values, again.state_dict()[name])
         assert kept or not name.startswith("head.")  # the head keeps its floats
         torch.testing.assert_close(again.state_dict()[name], values, atol=0.02, rtol=0)

@@ -92,6 +92,8 @@ def match_parameters(model: nn.Module, file: Path) -> dict[str, list[Any]]:
     }
     found: dict[str, list[Any]] = {}
     for name, parameter in model.named_parameters():
+        if ".pooler." in f".{name}":
+            continue  # it takes no part in reading spans, and is not asked for at loading
         values = parameter.detach().numpy()
         same = f"model.{name}"
         candidates = [same, *held] if same in held else list(held)
