@@ -24,10 +24,10 @@ from spanwise.model.heads import HEAD_FILE, HEADS, SpanModel, base_of, config_of
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
-# What transformers raises over files that it cannot use: it looks at little before it uses it.
 # What configs call it; the modules read it when they are made.
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
+# What transformers raises over files that it cannot use: it looks at little before it uses it.
 _UNUSABLE = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
     *(SafetensorError, StrictDataclassError, TypeError, ValueError),

@@ -121,7 +121,7 @@ class QuestionAnsweringPipeline:
         ```python
         qa = pipeline("question-answering", model="deepset/tinyroberta-squad2")
         qa(question="Where do I live?", context="My name is Wolfgang and I live in Berlin")
-        # {'score': 0.93, 'start': 34, 'end': 40, 'answer': 'Berlin'}
+        # {'score': …, 'start': 34, 'end': 40, 'answer': 'Berlin'}
         ```
 
     Args:
