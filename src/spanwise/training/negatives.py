@@ -5,7 +5,7 @@ to another paragraph of its document, or is changed a little, so that its own pa
 and is not: the two ways in which SQuAD 2.0's writers were asked to fool readers. This module knows
 nothing about tokens or weights.
 
-Source: P. Rajpurkar, R. Jia, P. Liang, "Know What You Don't Know" (2018), table 2.
+Source: P. Rajpurkar, R. Jia, P. Liang, "Know What You Don't Know" (2018).
 """
 
 import logging
