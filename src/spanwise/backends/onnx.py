@@ -11,8 +11,8 @@ from spanwise.schema import Batch, Floats, Logits
 
 _OUTPUTS = ["start_logits", "end_logits"]
 
-# Its kernel takes a quarter of a window's time; the sum and the normalisation by themselves take a
-# tenth (docs/decisions.md).
+# Its kernel takes a quarter of a window's time, more than the steps that it joins
+# (docs/decisions.md).
 _SLOW = ["SkipLayerNormFusion"]
 
 
