@@ -3,7 +3,7 @@
 This module knows nothing about text, tokenizers or models.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -123,4 +123,41 @@ def collate(windows: Windows, indices: ArrayLike, *, pad_token_id: int) -> Batch
         null_position=windows.null_position[rows],
         first=windows.first[rows],
         last=windows.last[rows],
+    )
+
+
+def join(rows: Sequence[tuple[Batch, int]], *, pad_token_id: int) -> Batch:
+    """Pad rows of several batches anew, to the longest of them.
+
+    Args:
+        rows: batch and position in it; the rows of the new batch, in this order. The number of an
+            example means what it meant in the row's own batch.
+        pad_token_id: as in `collate`.
+    """
+    lengths = [int(batch.attention_mask[row].sum()) for batch, row in rows]
+    shape = len(rows), max(lengths, default=0)
+    input_ids = np.full(shape, pad_token_id, dtype=np.int32)
+    attention_mask, type_ids = np.zeros((2, *shape), dtype=np.int32)
+    edges = np.full((*shape, 2), -1, dtype=np.int32)
+    for at, ((batch, row), length) in enumerate(zip(rows, lengths, strict=True)):
+        input_ids[at, :length] = batch.input_ids[row, :length]
+        attention_mask[at, :length] = 1
+        type_ids[at, :length] = batch.type_ids[row, :length]
+        edges[at, :length] = batch.edges[row, :length]
+    example, null_position, first, last = np.array(
+        [
+            (batch.example[row], batch.null_position[row], batch.first[row], batch.last[row])
+            for batch, row in rows
+        ],
+        dtype=np.int32,
+    ).reshape(-1, 4).T  # fmt: skip
+    return Batch(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        type_ids=type_ids,
+        edges=edges,
+        example=example,
+        null_position=null_position,
+        first=first,
+        last=last,
     )

@@ -1,0 +1,171 @@
+"""What requests and answers look like, and a bad request's faults in words.
+
+This module knows nothing about how a question is answered.
+"""
+
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from spanwise.schema import Prediction
+
+_TAGS = ("wrapped", "bare")
+_MOST = 1_000_000  # of any number in a request: no reader has use for more
+
+Text = Annotated[str, Field(strict=True, min_length=1)]
+Texts = Annotated[list[Text], Field(min_length=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=_MOST)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Parameters(BaseModel):
+    """How to answer; what is left out is as `spanwise.pipeline` has it. Others are passed over."""
+
+    top_k: Count | None = Field(None, description="Answers at most; 1 by default.")
+    doc_stride: Annotated[int, Field(strict=True, ge=0, le=_MOST)] | None = Field(
+        None, description="Tokens that neighbouring windows share."
+    )
+    max_answer_len: Count | None = Field(None, description="Tokens of an answer; 15 by default.")
+    max_seq_len: Count | None = Field(
+        None, description="Tokens of a window, as far as the model can read them."
+    )
+    max_question_len: Count | None = Field(
+        None, description="Tokens where a question is cut; 64 by default."
+    )
+    handle_impossible_answer: Flag | None = Field(
+        None, description='True: an answer may be "", at 0 to 0: not in this text.'
+    )
+    align_to_words: Flag | None = Field(
+        None, description="Widen answers to whole words; true by default."
+    )
+
+
+class Inputs(BaseModel):
+    """A question and a text; or several questions, with as many texts or one for all."""
+
+    question: Text | Texts
+    context: Text | Texts
+
+
+class Wrapped(BaseModel):
+    """A request as clients of the Hub make it."""
+
+    inputs: Inputs
+    parameters: Parameters | None = None
+
+
+class Bare(Inputs):
+    """The same without `inputs` around it."""
+
+    parameters: Parameters | None = None
+
+
+HubRequest = Annotated[
+    Annotated[Wrapped, Tag("wrapped")] | Annotated[Bare, Tag("bare")],
+    Discriminator(lambda body: "bare" if isinstance(body, Mapping) and "inputs" not in body and (
+        "question" in body or "context" in body) else "wrapped"),
+]  # fmt: skip
+
+
+class Found(BaseModel):
+    """An answer as the Hub's contract has it; `start` and `end` are characters of the context."""
+
+    score: float
+    start: int
+    end: int
+    answer: str
+
+
+HubResponse = Found | list[Found] | list[list[Found]]
+
+
+class AnswerRequest(BaseModel):
+    """A question and a text, or several texts that are read as one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["context"]}, {"required": ["contexts"]}]},
+    )
+
+    question: Text
+    context: Text | None = None
+    contexts: Texts | None = None
+    top_k: Count | None = Field(None, description="Answers at most. No probability depends on it.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.context is None) == (self.contexts is None):
+            raise ValueError("give either context, one text, or contexts, a list of them")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerResponse(Prediction):
+    """A prediction, and what it was judged by.
+
+    Attributes:
+        threshold: `best` is null where `null_probability` is greater.
+    """
+
+    threshold: float
+
+
+class Error(BaseModel):
+    """Why a request was refused: in words, and in one word for programs."""
+
+    error: str
+    error_type: str
+
+
+class Health(BaseModel):
+    """That the server is there, or ready."""
+
+    status: str
+
+
+class Info(BaseModel):
+    """What is served, and what a request may take."""
+
+    model: str
+    version: str
+    backend: str | None
+    calibrated: bool | None
+    threshold: float | None
+    settings: dict[str, dict[str, Any]]
+    limits: dict[str, float]
+
+
+_show = reprlib.Repr()
+_show.maxstring = _show.maxother = 60
+
+
+def faults(errors: Iterable[Mapping[str, Any]]) -> str:
+    """Name each field and what is wrong with its value; long and nested values are cut."""
+    lines = []
+    for error in errors:
+        place = _place(error["loc"])
+        if error["type"] == "json_invalid":
+            lines.append(
+                f"the body is no JSON: {error['ctx']['error']}, at byte {error['loc'][-1]}"
+            )
+        elif error["type"] == "missing":
+            lines.append(f"{place} is missing")
+        elif error["type"] == "value_error":
+            lines.append(f"{place}: {error['ctx']['error']}")
+        else:
+            lines.append(f"{place} is {_show.repr(error.get('input'))}: {error['msg']}")
+    return "\n".join(dict.fromkeys(lines[:20]))
+
+
+def _place(path: Sequence[str | int]) -> str:
+    names = [name for name in path[1:] if name not in _TAGS and not _is_type(name)]
+    text = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names)
+    return text.removeprefix(".") or "the body"
+
+
+def _is_type(name: str | int) -> bool:
+    """Whether it is pydantic's name for a branch of a union, which is no place in the body."""
+    return isinstance(name, str) and ("[" in name or name in {"str", "list"})
