@@ -1,6 +1,7 @@
 """Questions without an answer are made by rule, and none of them has one."""
 
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,12 @@ from spanwise.schema import Example, Gold
 from spanwise.training import FitConfig, NegativesConfig, TrainConfig
 from spanwise.training.negatives import (
     _change,
+    _names,
     _negate,
     _swap_name,
     _swap_number,
     _swap_opposite,
+    _swap_word,
     add_negatives,
 )
 
@@ -82,19 +85,60 @@ def test_a_question_is_changed_and_its_paragraph_stays() -> None:
         assert example.answers == ()
 
 
-def test_the_changes() -> None:
+def test_a_number_is_swapped_for_one_of_the_paragraph_or_for_a_slip() -> None:
+    seen = {_swap_number(EXAMPLES[0], random.Random(seed)) for seed in range(50)}
+    assert "Who built the mill in 1901?" in seen
+    assert "Who built the mill in 1854?" not in seen
+    for question in seen:
+        assert question is not None
+        assert re.fullmatch(r"Who built the mill in \d{4}\?", question)
+        if "1901" not in question:  # one of the last two digits differs
+            assert sum(a != b for a, b in zip("1854", question[-5:-1], strict=True)) == 1
+            assert question[-5:-3] == "18"
+    asked = ask("What burnt down in 1902?", "the mill")
+    seen = {_swap_number(asked, random.Random(seed)) for seed in range(50)}
+    assert {"What burnt down in 1901?", "What burnt down in 1854?"} <= seen
+    gold = ask("In which year after 1854 did it burn down?", "1901")
+    assert "1901" not in {_swap_number(gold, random.Random(seed)) for seed in range(50)}
+
+
+def test_a_name_is_swapped_for_another_that_is_no_answer() -> None:
+    names = ["Ada Green", "Green", "Mary Field", "Tom Brown"]
+    seen = {_swap_name(EXAMPLES[1], names, random.Random(seed)) for seed in range(50)}
+    assert seen == {
+        "When did the mill of Tom Brown burn down?", "When did the mill of Mary Field burn down?"
+    }  # fmt: skip
+    by_ada = ask("Who had Tom Brown for a friend?", "Ada Green")
+    seen = {_swap_name(by_ada, names, random.Random(seed)) for seed in range(50)}
+    assert seen == {"Who had Mary Field for a friend?"}
+    assert _swap_name(EXAMPLES[0], names, random.Random(0)) is None  # the question has no name
+
+
+def test_names_of_a_document() -> None:
+    text = "We met Ada Green. Then the Mill burnt; a mill of Tom Brown, not I'm or Ada Green's."
+    assert _names(text) == ["Ada Green", "Tom Brown"]
+
+
+def test_a_word_is_swapped_for_one_that_ends_alike() -> None:
+    context = "The nation joined the union, and the region signed; they opened a station."
+    asked = ask("Which union did the nation join?", "region", context=context)
+    seen = {_swap_word(asked, random.Random(seed)) for seed in range(50)}
+    assert seen == {
+        "Which station did the nation join?", "Which union did the station join?"
+    }  # fmt: skip
+    assert _swap_word(replace(asked, question="Who was it?"), random.Random(0)) is None
+
+
+def test_an_opposite_and_a_negation() -> None:
     draw = random.Random(0)
-    assert _swap_number(EXAMPLES[0], draw) == "Who built the mill in 1901?"
-    assert _swap_number(EXAMPLES[1], draw) is None  # the other number is the answer
-    assert _swap_name(EXAMPLES[1], draw) == "When did the mill of Tom Brown burn down?"
-    assert _swap_name(EXAMPLES[0], draw) is None
     assert _swap_opposite(EXAMPLES[2], draw) in {
         "What was closed before the war?", "What was opened after the war?"
     }  # fmt: skip
-    assert _negate(EXAMPLES[3], draw) == "Of what is not nothing known?"
-    assert _negate(replace(EXAMPLES[3], question="Which harbour?"), draw) is None
-    assert _change(replace(EXAMPLES[3], question="Which harbour?"), draw) is None
-    assert _change(EXAMPLES[0], draw) is not None
+    seen = {_negate(EXAMPLES[2], random.Random(seed)) for seed in range(9)}
+    assert seen == {"What was not opened before the war?", "What was never opened before the war?"}
+    for question in ("Of what is nothing known?", "Which harbour?", "What did he not see?"):
+        assert _negate(replace(EXAMPLES[3], question=question), draw) is None
+    assert _change(replace(EXAMPLES[3], question="Which bridge?"), [], draw) is None
 
 
 def test_a_seed_gives_one_choice() -> None:
