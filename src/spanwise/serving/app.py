@@ -5,7 +5,6 @@ This module knows nothing about processes, sockets or who may ask.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import asdict
 from importlib.metadata import version
 from importlib.resources import files
@@ -96,8 +95,6 @@ class Service:
             return await asyncio.wrap_future(job.result)
         except (ConfigError, DataError) as error:
             raise Refusal(422, str(error)) from error
-        except CancelledError:
-            raise Refusal(503, "the server is stopping") from None
         finally:
             job.cancel()
 

@@ -40,23 +40,41 @@ def listing(openapi: Mapping[str, Any]) -> str:
 
 
 def _route(name: str, operation: Mapping[str, Any], openapi: Mapping[str, Any]) -> str:
-    content = operation.get("requestBody", {}).get("content", {})
-    body = content.get("application/json", {}).get("schema", {})
     parts = [f"<h2><code>{escape(name)}</code></h2>", f"<p>{escape(operation['description'])}</p>"]
-    for reference in (body.get("oneOf") or [body]) if body else []:
-        model = reference["$ref"].rpartition("/")[2]
-        schema = openapi["components"]["schemas"][model]
-        parts += [f"<p>{escape(schema['description'])}</p>", _table(_fields(schema))]
+    content = operation.get("requestBody", {}).get("content", {})
+    if content:
+        schema = content["application/json"]["schema"]
+        for branch in schema.get("oneOf", [schema]):
+            model = _model(branch, openapi) or {}
+            parts += [f"<p>{escape(model['description'])}</p>", _table(_fields(model, openapi))]
     statuses = {status: entry["description"] for status, entry in operation["responses"].items()}
     return "\n".join([*parts, _table(statuses)])
 
 
-def _fields(schema: Mapping[str, Any]) -> dict[str, str]:
-    required = schema.get("required", [])
-    return {
-        name: ("required. " if name in required else "") + field.get("description", "")
-        for name, field in schema["properties"].items()
-    }
+def _fields(
+    model: Mapping[str, Any], openapi: Mapping[str, Any], *, prefix: str = ""
+) -> dict[str, str]:
+    """Name of each field, those of objects inside included, and what it means."""
+    rows: dict[str, str] = {}
+    for name, field in model["properties"].items():
+        inner = _model(field, openapi)
+        if inner is not None:
+            rows |= _fields(inner, openapi, prefix=f"{prefix}{name}.")
+        else:
+            need = "Required. " if name in model.get("required", []) else ""
+            rows[prefix + name] = need + field.get("description", "")
+    return rows
+
+
+def _model(schema: Mapping[str, Any], openapi: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The model that a schema refers to, null aside."""
+    for branch in (schema, *schema.get("anyOf", [])):
+        if "$ref" in branch:
+            model: Mapping[str, Any] = openapi["components"]["schemas"][
+                branch["$ref"].split("/")[-1]
+            ]
+            return model
+    return None
 
 
 def _table(rows: Mapping[str, str]) -> str:

@@ -12,11 +12,15 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from spanwise.schema import Prediction
 
-_TAGS = ("wrapped", "bare")
 _MOST = 1_000_000  # of any number in a request: no reader has use for more
 
 Text = Annotated[str, Field(strict=True, min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1)]
+# Branches are told apart by hand, or every fault would be reported once for each.
+OneOrMore = Annotated[
+    Annotated[Text, Tag("<text>")] | Annotated[Texts, Tag("<texts>")],
+    Discriminator(lambda value: "<texts>" if isinstance(value, list) else "<text>"),
+]
 Count = Annotated[int, Field(strict=True, ge=1, le=_MOST)]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -46,8 +50,8 @@ class Parameters(BaseModel):
 class Inputs(BaseModel):
     """A question and a text; or several questions, with as many texts or one for all."""
 
-    question: Text | Texts
-    context: Text | Texts
+    question: OneOrMore = Field(description="What to ask, or a list.")
+    context: OneOrMore = Field(description="The text, or a list with one for each question.")
 
 
 class Wrapped(BaseModel):
@@ -63,11 +67,14 @@ class Bare(Inputs):
     parameters: Parameters | None = None
 
 
+def _branch(body: Any) -> str:
+    is_bare = isinstance(body, dict) and "inputs" not in body and {"question", "context"} & {*body}
+    return "<bare>" if is_bare else "<wrapped>"
+
+
 HubRequest = Annotated[
-    Annotated[Wrapped, Tag("wrapped")] | Annotated[Bare, Tag("bare")],
-    Discriminator(lambda body: "bare" if isinstance(body, Mapping) and "inputs" not in body and (
-        "question" in body or "context" in body) else "wrapped"),
-]  # fmt: skip
+    Annotated[Wrapped, Tag("<wrapped>")] | Annotated[Bare, Tag("<bare>")], Discriminator(_branch)
+]
 
 
 class Found(BaseModel):
@@ -90,9 +97,9 @@ class AnswerRequest(BaseModel):
         json_schema_extra={"oneOf": [{"required": ["context"]}, {"required": ["contexts"]}]},
     )
 
-    question: Text
-    context: Text | None = None
-    contexts: Texts | None = None
+    question: Text = Field(description="What to ask.")
+    context: Text | None = Field(None, description="The text.")
+    contexts: Texts | None = Field(None, description="In its place: several texts.")
     top_k: Count | None = Field(None, description="Answers at most. No probability depends on it.")
 
     @model_validator(mode="after")
@@ -135,7 +142,7 @@ class Info(BaseModel):
     calibrated: bool | None
     threshold: float | None
     settings: dict[str, dict[str, Any]]
-    limits: dict[str, float]
+    limits: dict[str, int | float]
 
 
 _show = reprlib.Repr()
@@ -161,11 +168,6 @@ def faults(errors: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _place(path: Sequence[str | int]) -> str:
-    names = [name for name in path[1:] if name not in _TAGS and not _is_type(name)]
+    names = [name for name in path[1:] if not str(name).startswith("<")]  # branches of a union
     text = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names)
     return text.removeprefix(".") or "the body"
-
-
-def _is_type(name: str | int) -> bool:
-    """Whether it is pydantic's name for a branch of a union, which is no place in the body."""
-    return isinstance(name, str) and ("[" in name or name in {"str", "list"})
