@@ -1,22 +1,20 @@
-"""`pipeline("question-answering")`: the forms of its call, its parameters and its results.
+"""The forms of the old call, its parameters and its results.
 
-This module knows nothing about how spans are found.
+This module knows nothing about how spans are found or a reader is made.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from itertools import islice
 from types import GeneratorType
 from typing import Any
 
-from spanwise.checkpoints import fetch_folder
 from spanwise.errors import ConfigError, FormatError, Problem
 from spanwise.pipelines import transformers4
 from spanwise.pipelines.words import widen_to_words
 from spanwise.reader import Reader
 from spanwise.schema import Prediction, WindowSettings
-from spanwise.windows import PairTokenizer
 
 logger = logging.getLogger("spanwise")
 
@@ -25,7 +23,10 @@ Result = dict[str, Any]
 
 SCORINGS = ("spanwise", "transformers4")
 
-_TASK = "question-answering"
+TASK = "question-answering"
+
+# Arguments that had to do with speed alone, and have no part in it here.
+_IDLE = ("num_workers", "padding")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class _Parameters:
     max_question_len: int = 64
     handle_impossible_answer: bool = False
     align_to_words: bool = True
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, all of it at once."""
@@ -50,6 +52,7 @@ class _Parameters:
                 ("max_answer_len", self.max_answer_len, 1),
                 ("max_seq_len", self.max_seq_len, 1),
                 ("max_question_len", self.max_question_len, 1),
+                ("batch_size", self.batch_size, 1),
             )
             if value is not None and (not isinstance(value, int) or value < least)
         ]
@@ -58,60 +61,6 @@ class _Parameters:
 
 
 _NAMES = {field.name for field in fields(_Parameters)}
-
-
-def pipeline(  # noqa: PLR0913 - the old call's
-    task: str = _TASK,
-    model: Any = None,
-    *,
-    tokenizer: Any = None,
-    device: Any = None,
-    batch_size: int | None = None,
-    scoring: str = "spanwise",
-    revision: str | None = None,
-    token: str | None = None,
-    dtype: str = "float32",
-    **parameters: Any,
-) -> "QuestionAnsweringPipeline":
-    """Make what `transformers.pipeline("question-answering", …)` made.
-
-    Args:
-        task: "question-answering"; the others are still in transformers.
-        model: folder or Hub id of a model that reads spans, a `Reader`, or a transformers model,
-            which needs `tokenizer` as well.
-        tokenizer: folder, or a fast tokenizer of transformers; None: the model's own.
-        device: "cpu", "cuda:1", …, or as a number: -1 for the processor.
-        batch_size: windows that are read at once; speed and memory depend on it, no answer. None:
-            what suits the device.
-        scoring: "spanwise" for probabilities over all windows, "transformers4" for the scores of
-            transformers 4.57.6.
-        revision: branch, tag or commit on the Hub.
-        token: for private and gated models on the Hub.
-        dtype: number format of the weights.
-        **parameters: of each call, unless it says otherwise: `top_k`, `doc_stride`,
-            `max_answer_len`, `max_seq_len`, `max_question_len`, `handle_impossible_answer`,
-            `align_to_words`.
-
-    Raises:
-        ConfigError: another task, or an unknown scoring or parameter.
-        CheckpointError: as in `Reader.from_pretrained`.
-    """
-    if task != _TASK:
-        raise ConfigError(f"task is {task!r}; spanwise has {_TASK!r} alone: ask transformers")
-    if model is None:
-        raise ConfigError("model is missing; name a folder or a Hub id of a model that reads spans")
-    device = _device(device)
-    if isinstance(model, str | Path):
-        reader = Reader.from_pretrained(
-            model, revision=revision, token=token, device=device, dtype=dtype
-        )
-    elif isinstance(model, Reader):
-        reader = model
-    else:
-        reader = Reader.from_model(model, _pair(tokenizer), device=device, dtype=dtype)
-    if tokenizer is not None:
-        reader = Reader(reader.backend, _pair(tokenizer), reader.settings)
-    return QuestionAnsweringPipeline(reader, batch_size=batch_size, scoring=scoring, **parameters)
 
 
 class QuestionAnsweringPipeline:
@@ -126,7 +75,6 @@ class QuestionAnsweringPipeline:
 
     Args:
         reader: answers.
-        batch_size: as in `pipeline`.
         scoring: as in `pipeline`.
         **parameters: as in `pipeline`.
 
@@ -134,28 +82,26 @@ class QuestionAnsweringPipeline:
         ConfigError: an unknown scoring or parameter.
     """
 
-    task = _TASK
+    task = TASK
 
-    def __init__(
-        self,
-        reader: Reader,
-        *,
-        batch_size: int | None = None,
-        scoring: str = "spanwise",
-        **parameters: Any,
-    ) -> None:
+    def __init__(self, reader: Reader, *, scoring: str = "spanwise", **parameters: Any) -> None:
         if scoring not in SCORINGS:
             raise ConfigError(f"scoring is {scoring!r}; it must be one of {', '.join(SCORINGS)}")
         self.reader = reader
-        self.batch_size = batch_size
         self.scoring = scoring
         self._parameters = _take(_Parameters(), parameters)
+
+    @staticmethod
+    def create_sample(question: str | list[str], context: str | list[str]) -> Any:
+        """Pair a question with its context, or several with theirs, as the call takes them."""
+        return _items((), {"question": question, "context": context})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer one question or many.
 
         Args:
             *args: a question and a context; or a dict with both, or a list or generator of such.
+                A generator is read on by `batch_size` questions, or one, at a time.
             **kwargs: `question=` and `context=`, each one string or a list, one context serving
                 all questions; and parameters as in `pipeline`, for this call alone.
 
@@ -176,12 +122,16 @@ class QuestionAnsweringPipeline:
         parameters = _take(self._parameters, kwargs)
         items = _items(args, inputs)
         if isinstance(items, GeneratorType):
-            return (self._answer([_pair_of(item)], parameters)[0] for item in items)
+            return self._stream(items, parameters)
         alone = isinstance(items, Mapping)
         found = self._answer([_pair_of(item) for item in ([items] if alone else items)], parameters)
         if alone or (self.scoring == "transformers4" and len(found) == 1):
             return found[0]
         return found
+
+    def _stream(self, items: Iterator[Any], parameters: _Parameters) -> Iterator[Any]:
+        while pairs := [_pair_of(item) for item in islice(items, parameters.batch_size or 1)]:
+            yield from self._answer(pairs, parameters)
 
     def _answer(self, pairs: Sequence[tuple[str, str]], parameters: _Parameters) -> list[Any]:
         if self.scoring == "transformers4":
@@ -204,8 +154,8 @@ class QuestionAnsweringPipeline:
             replace(settings, window=window, decode=decode),
             batch_tokens=(
                 self.reader.batch_tokens
-                if self.batch_size is None
-                else self.batch_size * window.max_length
+                if parameters.batch_size is None
+                else parameters.batch_size * window.max_length
             ),
         )
 
@@ -268,18 +218,19 @@ class QuestionAnsweringPipeline:
 
     def _cut(self, length: int) -> int:
         """The window length asked for, as far as the model has positions for it."""
-        known = getattr(self.reader.backend, "longest", self.reader.settings.window.max_length)
-        if known is None or length <= known:
+        settings = self.reader.settings
+        exported = settings.export.get("positions", settings.window.max_length)
+        known = getattr(self.reader.backend, "longest", exported)
+        if not isinstance(known, int) or length <= known:
             return length
         logger.info("max_seq_len %d is cut to the model's %d", length, known)
-        return int(known)
+        return known
 
 
 def _take(defaults: _Parameters, changes: Mapping[str, Any]) -> _Parameters:
-    changes = dict(changes)
+    changes = {name: value for name, value in changes.items() if name not in _IDLE}
     if "topk" in changes:
         changes.setdefault("top_k", changes.pop("topk"))
-    changes.pop("padding", None)  # windows are never padded further than to their batch
     unknown = sorted({*changes} - _NAMES)
     if unknown:
         raise ConfigError(
@@ -305,12 +256,16 @@ def _items(args: tuple[Any, ...], inputs: Mapping[str, Any]) -> Any:
             )
         pairs = zip(question, contexts, strict=True)
         return [{"question": asked, "context": text} for asked, text in pairs]
-    if inputs or len(args) > 2:
+    if inputs:
         raise ConfigError("give question= and context=, or a question and a context, or dicts")
-    if len(args) == 2:
-        return {"question": args[0], "context": args[1]}
+    if len(args) > 1:
+        both = len(args) == 2 and not isinstance(args[0], Mapping)
+        return {"question": args[0], "context": args[1]} if both else list(args)
     (items,) = args
-    return items if isinstance(items, Mapping | GeneratorType) else list(items)
+    if isinstance(items, Mapping | GeneratorType):
+        return items
+    several = isinstance(items, Iterable) or hasattr(items, "__getitem__")  # a Dataset of torch
+    return list(items) if several and not isinstance(items, str) else [items]
 
 
 def _pair_of(item: Any) -> tuple[str, str]:
@@ -326,22 +281,3 @@ def _pair_of(item: Any) -> tuple[str, str]:
 
 def _result(score: float, start: int, end: int, answer: str) -> Result:
     return {"score": score, "start": start, "end": end, "answer": answer}
-
-
-def _device(device: Any) -> str | None:
-    """The names of torch, and the numbers of the old pipeline."""
-    if device is None:
-        return None
-    if isinstance(device, int):
-        return "cpu" if device < 0 else f"cuda:{device}"
-    return str(device)
-
-
-def _pair(tokenizer: Any) -> PairTokenizer:
-    if tokenizer is None:
-        raise ConfigError("tokenizer is missing: a model that is no folder needs its own")
-    if isinstance(tokenizer, PairTokenizer):
-        return tokenizer
-    if isinstance(tokenizer, str | Path):
-        return PairTokenizer.from_folder(fetch_folder(tokenizer))
-    return PairTokenizer.from_transformers(tokenizer)
