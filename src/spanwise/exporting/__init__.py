@@ -9,9 +9,11 @@ This package knows nothing about how an export is served or trained further.
 from spanwise.errors import MissingExtra
 
 try:
+    import onnxscript  # noqa: F401 - PyTorch's exporter needs it, and says so late
+
     from spanwise.exporting.exporting import Exported, export_model
 except ModuleNotFoundError as error:
-    if error.name in {"onnx", "torch", "transformers"}:
+    if error.name in {"onnx", "onnxscript", "torch", "transformers"}:
         raise MissingExtra(error.name, "torch") from None
     raise
 

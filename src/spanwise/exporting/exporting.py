@@ -68,6 +68,7 @@ def export_model(
     folder = fetch_folder(model, revision=revision, token=token)
     reader = Reader.from_pretrained(folder, device="cpu", backend="torch")
     network = load_reader_model(folder, reader.settings.head)
+    longest = position_limit(network)
     with atomic_folder(out) as fresh:
         file = fresh / EXPORT_FILE
         write_graph(network, file, name=str(model))
@@ -75,7 +76,7 @@ def export_model(
             OnnxBackend(file),
             TorchBackend(network, device="cpu"),
             vocabulary=network.config.vocab_size,  # type: ignore[union-attr,arg-type]
-            longest=position_limit(network) or reader.settings.window.max_length,
+            longest=longest,
         )
         check_logits(apart, str(model))
         parameters = match_parameters(network, file)
@@ -83,7 +84,7 @@ def export_model(
         if int8:
             quantize(file, kept=_layers_of_head(network))
         precision = "int8" if int8 else "float32"
-        export = {"precision": precision, "parameters": parameters}
+        export = {"precision": precision, "positions": longest, "parameters": parameters}
         settings = replace(reader.settings, export=export)
         f1 = None
         if dev is not None:

@@ -20,19 +20,21 @@ TOLERANCE = 1e-4
 """Largest difference of two logits in float32, as a share of the largest of them, or of 1."""
 
 
-def compare_logits(ours: Backend, theirs: Backend, *, vocabulary: int, longest: int) -> float:
+def compare_logits(
+    ours: Backend, theirs: Backend, *, vocabulary: int, longest: int | None
+) -> float:
     """Give the largest difference of two backends' logits, as a share as in `TOLERANCE`.
 
     Args:
         ours: gives the logits to look at.
         theirs: gives those that they should be.
         vocabulary: token ids are drawn from so many.
-        longest: tokens that the model has positions for.
+        longest: tokens that the model has positions for; None: any number.
     """
     random = np.random.default_rng(0)
     worst = 0.0
     for rows, tokens in SHAPES:
-        batch = _batch(random, rows, min(tokens, longest), vocabulary)
+        batch = _batch(random, rows, min(tokens, longest or tokens), vocabulary)
         pairs = (ours(batch), theirs(batch))
         for side in ("start_logits", "end_logits"):
             found, wanted = (getattr(logits, side)[batch.attention_mask == 1] for logits in pairs)
