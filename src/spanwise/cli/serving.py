@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 def serve(
     model: Model = "builtin",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 for any.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any.")
+    ] = 8000,
     token: Annotated[
         str | None,
         typer.Option(envvar="SPANWISE_TOKEN", help="Clients must bring it as a bearer token."),
