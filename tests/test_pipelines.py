@@ -1,7 +1,7 @@
 """The old call, its forms and results; spanwise's scores, and those of transformers 4."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedTokenizerFast
 
 from spanwise.backends import FakeBackend, TorchBackend
-from spanwise.errors import CheckpointError, ConfigError, DataError
-from spanwise.pipelines import QuestionAnsweringPipeline, pipeline
+from spanwise.errors import ConfigError, DataError
+from spanwise.pipelines import QuestionAnsweringPipeline
+from spanwise.pipelines.calling import SCORINGS
 from spanwise.pipelines.words import widen_to_words
 from spanwise.reader import Reader
 from spanwise.schema import Calibration, ReaderSettings, WindowSettings
@@ -43,6 +44,8 @@ def test_one_question_gives_a_dict() -> None:
         qa()(question=QUESTION, context=CONTEXT),
         qa()(QUESTION, CONTEXT),
         qa()({"question": QUESTION, "context": CONTEXT}),
+        qa()(X={"question": QUESTION, "context": CONTEXT}),
+        qa()(qa().create_sample(QUESTION, CONTEXT)),
     ):
         assert found.keys() == {"score", "start", "end", "answer"}
         assert (found["answer"], found["start"], found["end"]) == ("red", 17, 20)
@@ -57,12 +60,18 @@ def test_many_questions_give_a_list_in_their_order() -> None:
     for found in (
         qa()(question=[QUESTION] * 2, context=[CONTEXT, other]),
         qa()([item, {"question": QUESTION, "context": other}]),
+        qa()(item, {"question": QUESTION, "context": other}),
         qa()(data=[item, {"question": QUESTION, "context": other}]),
+        qa()(X=(item, {"question": QUESTION, "context": other})),
+        qa()(qa().create_sample([QUESTION] * 2, [CONTEXT, other])),
+        qa()([item, {"question": QUESTION, "context": other}], batch_size=2, num_workers=1),
     ):
         assert [one["answer"] for one in found] == expected
     shared = qa()(question=[QUESTION, "what ?"], context=CONTEXT)
     assert [one["answer"] for one in shared] == ["red", "red"]
     assert [one["answer"] for one in qa()(question=[QUESTION], context=[CONTEXT])] == ["red"]
+    for scoring in SCORINGS:
+        assert qa(scoring=scoring)([]) == []
 
 
 def test_a_generator_is_answered_as_it_goes() -> None:
@@ -77,6 +86,9 @@ def test_a_generator_is_answered_as_it_goes() -> None:
     assert next(found)["answer"] == "red"
     assert asked == [0]
     assert len(list(found)) == 2
+    asked.clear()
+    assert next(qa()(questions(), batch_size=2))["answer"] == "red"
+    assert asked == [0, 1]
 
 
 def test_more_answers_come_as_a_list_best_first() -> None:
@@ -103,6 +115,11 @@ def test_more_answers_come_as_a_list_best_first() -> None:
         ({"question": "a", "context": "b", "topic": 1}, ConfigError, "topic is unknown; known"),
         ({"question": "a", "context": "b", "top_k": 0}, ConfigError, "top_k is 0: it must be"),
         ({"question": "a", "context": "b", "doc_stride": 1.5}, ConfigError, "doc_stride is 1.5"),
+        ({"question": "a", "context": "b", "batch_size": 0}, ConfigError, "batch_size is 0"),
+        ({"question": "a", "context": ["b"]}, DataError, r"context is \['b'\]; give some text"),
+        ({"data": "a question"}, DataError, "'a question' is no dict with the keys 'question'"),
+        ({"data": 5}, DataError, "5 is no dict with the keys 'question' and 'context'"),
+        ({"data": [], "question": "a"}, ConfigError, "give question= and context=, or"),
     ],
 )
 def test_what_cannot_be_asked_is_named(
@@ -112,23 +129,19 @@ def test_what_cannot_be_asked_is_named(
         qa()(**arguments)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        ({"task": "summarization"}, "task is 'summarization'; spanwise has 'question-answering'"),
-        ({}, "model is missing"),
-        ({"model": fake({}), "scoring": "best"}, "scoring is 'best'; it must be one of spanwise"),
-        ({"model": torch.nn.Linear(1, 1)}, "tokenizer is missing"),
-    ],
-)
-def test_what_cannot_be_made_is_named(arguments: dict[str, Any], match: str) -> None:
-    with pytest.raises(ConfigError, match=match):
-        pipeline(**arguments)
+def test_the_parameters_have_the_old_names_and_defaults() -> None:
+    from spanwise.pipelines.calling import _Parameters
 
-
-def test_a_model_that_is_nowhere_is_named() -> None:
-    with pytest.raises(CheckpointError, match="'no such/place at all' is neither a folder here"):
-        pipeline(model="no such/place at all")
+    assert asdict(_Parameters()) == {
+        "top_k": 1,
+        "doc_stride": None,
+        "max_answer_len": 15,
+        "max_seq_len": None,
+        "max_question_len": 64,
+        "handle_impossible_answer": False,
+        "align_to_words": True,
+        "batch_size": None,
+    }
 
 
 # -- parameters ----------------------------------------------------------------------------------
@@ -153,11 +166,6 @@ def test_impossible_is_judged_at_the_readers_threshold() -> None:
         found = QuestionAnsweringPipeline(reader)(**ask)
         assert found[0]["answer"] == first
         assert {one["answer"] for one in found} == {"red", ""}
-
-
-def test_a_text_without_a_token_gives_an_empty_answer() -> None:
-    found = qa()(question=QUESTION, context="\u200b")
-    assert (found["score"], found["answer"]) == (0.0, "")
 
 
 def test_answers_are_as_long_as_they_may_be() -> None:
@@ -308,50 +316,3 @@ def test_scores_of_transformers_4_are_given_on_request(top_k: int, impossible: b
         assert [(one["start"], one["end"], one["answer"]) for one in found] == [
             (one["start"], one["end"], one["answer"]) for one in expected
         ]
-
-
-def test_as_in_transformers_4_equal_texts_are_summed_and_one_answer_is_a_dict() -> None:
-    reader = fake({"red": 30.0}, null=-30.0)
-    context = " ".join(["red lamp and old bridge on the river"] * 12)
-    ask = {"question": "which ?", "context": context, "max_seq_len": 24, "doc_stride": 4}
-    before = QuestionAnsweringPipeline(reader, scoring="transformers4")
-    assert before(**ask)["score"] > 1  # transformers issue: windows are not one softmax
-    assert QuestionAnsweringPipeline(reader)(**ask)["score"] <= 1
-    assert isinstance(before([{"question": "which ?", "context": "red"}]), dict)
-
-
-def test_a_question_that_leaves_no_room_is_refused_where_transformers_4_crashed() -> None:
-    before = qa(scoring="transformers4", max_seq_len=16, doc_stride=4)
-    with pytest.raises(ConfigError, match="leave 0 for the context, which doc_stride 4 fills"):
-        before(question="which lamp " * 20, context=CONTEXT)
-    assert qa(max_seq_len=16, doc_stride=4)(question="which lamp " * 20, context=CONTEXT)["score"]
-
-
-# -- models --------------------------------------------------------------------------------------
-
-
-def test_a_model_in_memory_is_taken_with_its_tokenizer() -> None:
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=make_tokenizer(), cls_token="[CLS]", pad_token="[PAD]"
-    )
-    made = pipeline("question-answering", random_model(), tokenizer=tokenizer, device=-1)
-    assert made.reader.settings.window.max_length == 48
-    found = made(question=QUESTION, context=CONTEXT, max_seq_len=4000)  # cut to the positions
-    assert CONTEXT[found["start"] : found["end"]] == found["answer"]
-
-
-def test_results_do_not_depend_on_the_batch_size() -> None:
-    tokenizer = TOKENIZER
-    questions = [(e.question, " ".join([e.context] * 6)) for e in make_colours(8, seed=9)]
-    found = []
-    for batch_size in (None, 1, 5):
-        made = pipeline(
-            model=random_model(), tokenizer=tokenizer, device="cpu", batch_size=batch_size
-        )
-        asked, texts = zip(*questions, strict=True)
-        found.append(made(question=list(asked), context=list(texts)))
-    for other in found[1:]:
-        assert [one["answer"] for one in other] == [one["answer"] for one in found[0]]
-        assert [one["score"] for one in other] == pytest.approx(
-            [one["score"] for one in found[0]], abs=1e-5
-        )

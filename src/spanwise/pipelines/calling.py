@@ -264,8 +264,11 @@ def _items(args: tuple[Any, ...], inputs: Mapping[str, Any]) -> Any:
     (items,) = args
     if isinstance(items, Mapping | GeneratorType):
         return items
-    several = isinstance(items, Iterable) or hasattr(items, "__getitem__")  # a Dataset of torch
-    return list(items) if several and not isinstance(items, str) else [items]
+    if hasattr(items, "__getitem__") and not hasattr(items, "__iter__"):
+        # A Dataset of torch, which need not say where it ends when it is gone through.
+        return [items[number] for number in range(len(items))]
+    several = isinstance(items, Iterable) and not isinstance(items, str)
+    return list(items) if several else [items]
 
 
 def _pair_of(item: Any) -> tuple[str, str]:

@@ -20,7 +20,7 @@ _OTHERS: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "device_map": ((), "name one device=, or load the model with it, then give model="),
     "framework": (("pt",), "there is PyTorch alone, so leave it out"),
     "model_kwargs": (({},), "load the model with them, then give model= and tokenizer="),
-    "trust_remote_code": ((False,), "no code of a checkpoint is run; use a model of transformers'"),
+    "trust_remote_code": ((False,), "no code of a checkpoint is ever run; leave it out"),
     "use_fast": ((True,), "a slow tokenizer gives no character offsets; leave it out"),
 }
 
