@@ -1,5 +1,6 @@
 """The old call, its forms and results; spanwise's scores, and those of transformers 4."""
 
+import random
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -212,16 +213,27 @@ def test_spans_that_become_one_word_add_their_probabilities() -> None:
 def test_words_are_widened_to_and_blanks_are_not(name: str) -> None:
     text = "the lighthouse of Łódź  was painted;  by whom?"
     start = text.index("house")
-    assert widen_to_words(text, start, start + 3, pair(name)) in {
-        (4, 14), (4, 17), (start, start + 3), (0, len(text)), (4, len(text))
-    }  # fmt: skip
+    (found,) = widen_to_words(text, [(start, start + 3)], pair(name))
+    assert found in {(4, 14), (4, 17), (start, start + 3), (0, len(text)), (4, len(text))}
     for context in TEXTS:
         for begin in range(0, len(context) - 5, 7):
             if context[begin].isspace() or context[begin + 4].isspace():
                 continue
-            first, last = widen_to_words(context, begin, begin + 5, pair(name))
+            ((first, last),) = widen_to_words(context, [(begin, begin + 5)], pair(name))
             assert 0 <= first <= begin < begin + 5 <= last <= len(context)
             assert context[first:last].strip() == context[first:last]
+
+
+def test_spans_are_widened_together_as_they_are_alone() -> None:
+    context = " ".join(f"{word}s, {word}-house" for word in ["river", "lamp", "tower"] * 99)
+    draw = random.Random(0)
+    starts = [draw.randrange(len(context) - 9) for _ in range(12)]
+    spans = [(start, start + draw.randrange(1, 9)) for start in [*starts, starts[0]]]
+    tokenizer = pair(NAMES[0])
+    assert widen_to_words(context, spans, tokenizer) == [
+        widen_to_words(context, [span], tokenizer)[0] for span in spans
+    ]
+    assert widen_to_words(context, [], tokenizer) == []
 
 
 # -- as transformers 4 ---------------------------------------------------------------------------

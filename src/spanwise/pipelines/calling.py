@@ -178,11 +178,11 @@ class QuestionAnsweringPipeline:
         self, prediction: Prediction, context: str, parameters: _Parameters
     ) -> list[Result]:
         """The answers of a question, at least one."""
+        spans = [(answer.start, answer.end) for answer in prediction.answers]
+        if parameters.align_to_words:
+            spans = widen_to_words(context, spans, self.reader.tokenizer)
         results: dict[tuple[int, int], Result] = {}
-        for answer in prediction.answers:
-            start, end = answer.start, answer.end
-            if parameters.align_to_words:
-                start, end = widen_to_words(context, start, end, self.reader.tokenizer)
+        for answer, (start, end) in zip(prediction.answers, spans, strict=True):
             if (start, end) in results:
                 # They were different spans, and became one: so it is either's probability.
                 results[start, end]["score"] += answer.probability
