@@ -1,6 +1,7 @@
 """Readers become folders that need no PyTorch, and are refused where they would answer otherwise.
 
-    exporting ─┬─ graph       a model as `model.onnx`, in floats or eight bits
+    exporting ─┬─ graph       a model as `model.onnx`
+               ├─ eight_bits  its weights and products in eight bits
                └─ parity      how far what was written is from the model
 
 This package knows nothing about how an export is served or trained further.

@@ -10,7 +10,8 @@ from torch import nn
 from spanwise.backends import OnnxBackend, TorchBackend
 from spanwise.checkpoints import EXPORT_FILE, atomic_folder, fetch_folder, write_settings
 from spanwise.errors import ConfigError
-from spanwise.exporting.graph import match_parameters, quantize, write_graph
+from spanwise.exporting.eight_bits import quantize
+from spanwise.exporting.graph import match_parameters, quiet, write_graph
 from spanwise.exporting.parity import check_logits, compare_f1, compare_logits
 from spanwise.model import is_of_head, load_reader_model, position_limit
 from spanwise.reader import Reader
@@ -82,7 +83,8 @@ def export_model(
         parameters = match_parameters(network, file)
         logger.info("logits in float32 are within %.0e of PyTorch's", apart)
         if int8:
-            quantize(file, kept=_layers_of_head(network))
+            with quiet():
+                quantize(file, kept=_layers_of_head(network))
         precision = "int8" if int8 else "float32"
         export = {"precision": precision, "positions": longest, "parameters": parameters}
         settings = replace(reader.settings, export=export)

@@ -1,4 +1,4 @@
-"""A model becomes an ONNX graph; its weights are named, and stored in eight bits on request.
+"""A model becomes an ONNX graph, whose weights are named.
 
 This module knows nothing about tokenizers, settings or accuracy.
 """
@@ -18,8 +18,6 @@ from torch import nn
 
 from spanwise.errors import CheckpointError
 from spanwise.model import accepts_type_ids
-
-_QUANTIZED = ["MatMul", "Gemm", "Gather"]
 
 
 class _Positional(nn.Module):
@@ -56,7 +54,7 @@ def write_graph(model: nn.Module, file: Path, *, name: str) -> None:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("tokens", min=2)}
     try:
-        with _quiet():
+        with quiet():
             torch.onnx.export(
                 _Positional(model, list(inputs)).eval(),
                 tuple(inputs.values()),
@@ -112,30 +110,8 @@ def match_parameters(model: nn.Module, file: Path) -> dict[str, list[Any]]:
     return found
 
 
-def quantize(file: Path, *, kept: int) -> None:
-    """Store the weights of products and embeddings in eight bits, in place.
-
-    Args:
-        file: a graph.
-        kept: how many of its last products, those of the head, stay as they are.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    products = [node.name for node in onnx.load(file).graph.node if node.op_type in _QUANTIZED[:2]]
-    with _quiet():
-        quantize_dynamic(
-            file,
-            file,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=_QUANTIZED,
-            nodes_to_exclude=products[-kept:],
-            extra_options={"MatMulConstBOnly": True},
-        )
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporters tell of their own progress and of what they look for in vain."""
     loggers = [logging.getLogger(name) for name in (None, "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -79,8 +79,7 @@ def _read(file: Path, parameters: Mapping[str, Any]) -> dict[str, NDArray[np.flo
     for name, (source, transposed) in parameters.items():
         if source in held:
             values = array(source)
-        else:  # in eight bits, with one scale for all or for each column
-            zero = array(f"{source}_zero_point").astype(np.float32)
-            values = (array(f"{source}_quantized") - zero) * array(f"{source}_scale")
+        else:  # in eight bits around zero, with a scale for each column or row
+            values = array(f"{source}_quantized") * array(f"{source}_scale")
         tensors[name] = values.T if transposed else values
     return tensors
