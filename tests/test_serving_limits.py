@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,9 @@ import httpx
 import pytest
 
 from spanwise.errors import ConfigError
+from spanwise.schema import Batch, Logits
 from spanwise.serving.gate import Limits
+from spanwise.serving.logs import JsonFormatter
 from tests.serving_shared import fake_reader, running, slow
 
 LIMITS = Limits(body=3_000, question=50, context=400, items=5)
@@ -216,6 +219,36 @@ def test_pages_of_other_origins_may_ask_only_where_they_are_named(url: str) -> N
         assert response.headers["access-control-allow-origin"] == origin["Origin"]
         other = httpx.post(named, json=GOOD, headers={"Origin": "https://other.example"})
         assert "access-control-allow-origin" not in other.headers
+
+
+# -- the server's own faults ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ConfigError, TimeoutError])
+@pytest.mark.parametrize("path", ASKING)
+def test_a_failure_is_told_without_its_message_and_logged_without_texts(
+    path: str,
+    error: type[Exception],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = fake_reader()
+
+    def fail(_: Batch) -> Logits:
+        raise error("/home/somebody: the red lamp")
+
+    with running(reader) as url, caplog.at_level(logging.INFO, "spanwise.serving"):
+        monkeypatch.setattr(reader, "backend", fail)
+        response = httpx.post(url + path, json=GOOD)
+        message = refused(response, 500, "internal")
+        assert message == "The server failed; its log says how, under this X-Request-ID."
+        assert httpx.get(f"{url}/health").status_code == 200
+    line = next(record for record in caplog.records if record.levelname == "ERROR")
+    fields = getattr(line, "fields")  # noqa: B009
+    assert fields["request_id"] == response.headers["X-Request-ID"]
+    assert (fields["error"], fields["cause"]["error"]) == ("BackendError", error.__name__)
+    assert fields["cause"]["where"][-1].startswith("test_serving_limits.fail:")
+    assert "lamp" not in JsonFormatter().format(line)
 
 
 # -- nonsense ------------------------------------------------------------------------------------

@@ -65,7 +65,8 @@ class Service:
     """
 
     def __init__(self, model: str, limits: Limits) -> None:
-        self.model = Path(model).name if Path(model).is_dir() else model
+        is_folder = Path(model).is_dir() or Path(model).is_absolute()
+        self.model = Path(model).resolve().name if is_folder else model
         self.limits = limits
         self.metrics = Metrics()
         self.engine: Engine | None = None
@@ -240,6 +241,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Refusal)
     async def refuse(_request: Request, refusal: Refusal) -> Response:
         return refusal.response()
+
+    @app.exception_handler(Exception)
+    async def refuse_failures(_request: Request, _error: Exception) -> Response:
+        return Refusal(500).response()  # and then it is raised again, to be logged
 
     @app.exception_handler(RequestValidationError)
     async def refuse_faults(request: Request, error: RequestValidationError) -> Response:

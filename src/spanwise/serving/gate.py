@@ -107,11 +107,13 @@ class Gate:
             await send(message)
 
         try:
-            async with asyncio.timeout(self._limits.timeout):
+            async with asyncio.timeout(self._limits.timeout) as deadline:
                 body = await self._read(scope, receive)
                 if body is not None:
                     await _while_there(receive, self._app(scope, _replay(body), answer))
         except TimeoutError:
+            if not deadline.expired():
+                raise  # it is the application's own
             if not is_answered:
                 seconds = self._limits.timeout
                 message = f"no answer within {seconds:g} s; ask less at once, or again later"

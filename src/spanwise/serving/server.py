@@ -6,6 +6,7 @@ This module knows nothing about routes.
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from threading import Thread
@@ -20,6 +21,10 @@ from spanwise.serving.logs import log_as_json
 logger = logging.getLogger("spanwise.serving")
 
 _BACKLOG = 2048  # connections that the system holds while the server is busy
+
+_SWITCH = (
+    0.001  # seconds: a refusal waits so long for each thread that cuts or decodes, not for 5 ms
+)
 
 
 def serve(
@@ -49,6 +54,7 @@ def serve(
         raise ConfigError("the token is empty or has other than printable ASCII characters")
     listener = _listen(host, port)
     log_as_json()
+    sys.setswitchinterval(_SWITCH)
     config = uvicorn.Config(
         make_app(service, token=token, origins=origins),
         log_config=None, access_log=False, lifespan="off", proxy_headers=False, server_header=False,
