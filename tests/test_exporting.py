@@ -1,104 +1,30 @@
 """An exported reader answers as its source does, or is not written."""
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
-import transformers
-from safetensors.torch import load_file
-from transformers.utils import logging
+from onnx import numpy_helper
 
 from spanwise.backends import OnnxBackend
-from spanwise.batching import Batcher
+from spanwise.batching import Batcher, collate
 from spanwise.checkpoints import read_settings, write_settings
 from spanwise.errors import CheckpointError, ConfigError, ParityError
-from spanwise.exporting import export_model, graph, parity
+from spanwise.exporting import export_model, exporting, parity
 from spanwise.model import load_reader_model, load_training_model, save_model, unexported
 from spanwise.reader import Reader
-from spanwise.schema import ReaderSettings, WindowSettings
-from spanwise.training import FitConfig, TrainConfig, train
+from spanwise.schema import Batch, Example, Logits
 from spanwise.windows import PairTokenizer, make_windows
-from tests.conftest import make_colours, make_tokenizer
-
-SIZES: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_position_embeddings": 80,
-    "initializer_range": 0.3,  # so that the logits of random weights differ
-}
-BART = {
-    "d_model": 32,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 64,
-    "decoder_ffn_dim": 64,
-    "max_position_embeddings": 80,
-    "init_std": 0.3,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-}
-DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "initializer_range": 0.3}
-MODERNBERT = {
-    "global_attn_every_n_layers": 2,
-    "local_attention": 16,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-    "cls_token_id": 2,
-    "sep_token_id": 3,
-}
-DEBERTA = {
-    "relative_attention": True,
-    "pos_att_type": ["p2c", "c2p"],
-    "position_buckets": 16,
-    "share_att_key": True,
-    "norm_rel_ebd": "layer_norm",
-    "position_biased_input": False,
-    "type_vocab_size": 0,
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "bert": SIZES,
-    "roberta": SIZES,
-    "distilbert": DISTILBERT,
-    "electra": SIZES | {"embedding_size": 16},
-    "modernbert": SIZES | MODERNBERT,
-    "deberta-v2": SIZES | DEBERTA,
-    "albert": SIZES | {"embedding_size": 16},
-    "mpnet": SIZES,
-    "xlm-roberta": SIZES,
-    "bart": BART,
-}
-SETTINGS = ReaderSettings(window=WindowSettings(max_length=24, stride=6, max_question_tokens=8))
-EXAMPLES = make_colours(30, seed=5, unanswerable=0.3)
-PAIRS = [
-    (example.question, " ".join([example.context] * (1 + number % 4)))
-    for number, example in enumerate(EXAMPLES)
-]
-
-
-def save_reader(folder: Path, family: str = "bert", **changes: Any) -> Path:
-    """A reader with random weights."""
-    logging.disable_progress_bar()
-    tokenizer = make_tokenizer()
-    sizes = FAMILIES[family] | {"vocab_size": tokenizer.get_vocab_size(), "pad_token_id": 0}
-    config = transformers.AutoConfig.for_model(family, **(sizes | changes))
-    torch.manual_seed(0)
-    model = transformers.AutoModelForQuestionAnswering.from_config(config)
-    for parameter in model.parameters():  # fresh biases are all 0, and fresh scales 1
-        parameter.data += 0.05 * torch.randn_like(parameter)
-    model.save_pretrained(folder)
-    PairTokenizer(tokenizer, {"cls_token": "[CLS]", "pad_token": "[PAD]"}).save(folder)
-    write_settings(folder, SETTINGS)
-    return folder
+from tests.readers_zoo import EXAMPLES, FAMILIES, PAIRS, SETTINGS, graph_at_hand, save_reader
+from tests.windows_zoo import kind
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +38,9 @@ def exported(reader: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def eight_bits(reader: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(reader, tmp_path_factory.mktemp("int8") / "out", int8=True).folder
+def eight_bits(reader: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with graph_at_hand(exported / "model.onnx"):
+        return export_model(reader, tmp_path_factory.mktemp("int8") / "out", int8=True).folder
 
 
 def same_answers(first: Path, second: Path) -> None:
@@ -138,8 +65,36 @@ def test_an_export_holds_all_that_a_reader_needs(reader: Path, exported: Path) -
     assert settings is not None
     assert settings.window == SETTINGS.window
     assert settings.export["precision"] == "float32"
+    assert settings.export["positions"] == 80
     assert isinstance(Reader.from_pretrained(exported).backend, OnnxBackend)
     same_answers(reader, exported)
+
+
+def read_padded(folder: Path, exported: Path) -> None:
+    """The graph itself takes batches of any size and length, padding included."""
+    network = load_reader_model(folder, {"kind": "linear"})
+    session = onnxruntime.InferenceSession(exported / "model.onnx")
+    names = [node.name for node in session.get_inputs()]
+    assert all(isinstance(size, str) for node in session.get_inputs() for size in node.shape)
+    draw = np.random.default_rng(3)
+    settings = read_settings(exported)
+    assert settings is not None
+    for rows, tokens in ((1, 2), (1, 40), (4, 11), (7, settings.export["positions"])):
+        lengths = draw.integers(1, tokens, rows, endpoint=True)
+        mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
+        ids = draw.integers(1, 60, (rows, tokens)) * mask
+        types = (np.arange(tokens) > tokens // 2) * mask
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+        inputs = {name: given[name] for name in names}
+        found = session.run(["start_logits", "end_logits"], inputs)
+        with torch.no_grad():
+            wanted = network(**{name: torch.as_tensor(x) for name, x in inputs.items()})
+        for logits, side in zip(found, (wanted.start_logits, wanted.end_logits), strict=True):
+            np.testing.assert_allclose(logits[mask == 1], side.numpy()[mask == 1], atol=1e-4)
+
+
+def test_a_graph_takes_batches_of_any_size_and_length(reader: Path, exported: Path) -> None:
+    read_padded(reader, exported)
 
 
 @pytest.mark.slow
@@ -149,13 +104,29 @@ def test_families_answer_the_same_exported(family: str, tmp_path: Path) -> None:
     done = export_model(folder, tmp_path / "out")
     assert done.apart < 1e-5
     same_answers(folder, done.folder)
+    read_padded(folder, done.folder)
 
 
 @pytest.mark.slow
-def test_a_context_that_comes_first_comes_first_exported(tmp_path: Path) -> None:
-    folder = save_reader(tmp_path / "reader")
-    write_settings(folder, replace(SETTINGS, window=replace(SETTINGS.window, context_first=True)))
+def test_full_windows_are_exported(tmp_path: Path) -> None:
+    folder = save_reader(tmp_path / "reader", max_position_embeddings=512)
+    done = export_model(folder, tmp_path / "out")
+    assert done.apart < 1e-5
+    settings = read_settings(done.folder)
+    assert settings is not None
+    assert settings.export["positions"] == 512
+    read_padded(folder, done.folder)
+
+
+def test_a_context_first_tokenizer_is_exported(exported: Path, tmp_path: Path) -> None:
+    tokenizer = kind("left-padded").tokenizer
+    folder = save_reader(tmp_path / "reader", vocab_size=tokenizer.get_vocab_size())
+    (folder / "spanwise.json").unlink()  # a checkpoint of the Hub
+    PairTokenizer(tokenizer, kind("left-padded").config).save(folder)
     export_model(folder, tmp_path / "out")
+    settings = read_settings(tmp_path / "out")
+    assert settings is not None
+    assert settings.window.context_first
     same_answers(folder, tmp_path / "out")
 
 
@@ -217,25 +188,88 @@ def test_logits_are_the_same_to_a_bit_in_any_batch(eight_bits: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
-def test_eight_bits_that_cost_too_much_are_not_written(reader: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"in eight bits F1 is [\d.]+ on 30 questions.*most -200"):
-        export_model(reader, tmp_path / "out", int8=True, dev=EXAMPLES, max_f1_drop=-200)
-    assert list(tmp_path.iterdir()) == []
-    done = export_model(reader, tmp_path / "out", int8=True, dev=EXAMPLES, max_f1_drop=100)
-    assert done.f1 is not None
-    assert all(0 <= value <= 100 for value in done.f1)
+def test_logits_are_the_same_to_a_bit_in_any_company(eight_bits: Path) -> None:
+    backend = OnnxBackend(eight_bits / "model.onnx", threads=2)
+    windows = make_windows(EXAMPLES, PairTokenizer.from_folder(eight_bits), SETTINGS.window)
+    alone = [backend(collate(windows, [n], pad_token_id=0)) for n in range(len(windows))]
+    draw = np.random.default_rng(1)
+    for size in (2, 3, 7, len(windows)):
+        some = draw.permutation(len(windows))[:size]
+        batch = collate(windows, some, pad_token_id=0)
+        together = backend(batch)
+        for row, number in enumerate(some):
+            real = batch.attention_mask[row] == 1
+            for side in ("start_logits", "end_logits"):
+                own = getattr(alone[number], side)[0]
+                assert getattr(together, side)[row, real].tobytes() == own.tobytes()
+
+
+def test_eight_bits_that_cost_too_much_are_not_written(
+    reader: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with graph_at_hand(exported / "model.onnx"):
+        done = export_model(reader, tmp_path / "out", int8=True, dev=EXAMPLES, max_f1_drop=100)
+        assert done.f1 is not None
+        assert all(0 <= value <= 100 for value in done.f1)
+        before = content(done.folder)
+        f1 = iter([59.49, 60.0, 59.5, 60.0])
+        scored = SimpleNamespace(overall={"f1": 0.0})
+
+        def evaluate(_reader: Reader, examples: list[Example]) -> SimpleNamespace:
+            assert examples == EXAMPLES
+            scored.overall["f1"] = next(f1)
+            return scored
+
+        monkeypatch.setattr(parity, "evaluate", evaluate)
+        message = r"F1 is 59\.49 on 30 questions, in float32 60\.00: .* 0\.51, .* 0\.5 is"
+        with pytest.raises(ParityError, match=message):
+            export_model(reader, tmp_path / "out", int8=True, dev=EXAMPLES)
+        assert [file.name for file in tmp_path.iterdir()] == ["out"]
+        assert content(done.folder) == before
+        assert export_model(reader, tmp_path / "out", int8=True, dev=EXAMPLES).f1 == (59.5, 60.0)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 # -- refusals ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("value", "apart"), [(0.01, r"\d\.\de-0[123]"), (np.nan, "nan")])
 def test_logits_that_are_apart_are_not_written(
-    reader: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    value: float, apart: str, reader: Path, exported: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(parity, "TOLERANCE", 0.0)
-    with pytest.raises(ParityError, match=r"up to [\d.]+e-\d\d of the largest.*\(3, 384\).*0e\+00"):
+    model = onnx.load(exported / "model.onnx")
+    (bias,) = (x for x in model.graph.initializer if x.name.endswith("qa_outputs.bias"))
+    changed = numpy_helper.to_array(bias) + np.array([value, 0], np.float32)
+    bias.CopyFrom(numpy_helper.from_array(changed, bias.name))
+    onnx.save(model, tmp_path / "changed.onnx")
+    message = rf"up to {apart} of .*\(1, 7\), \(3, 384\), \(5, 33\); at most 1e-04"
+    with graph_at_hand(tmp_path / "changed.onnx"), pytest.raises(ParityError, match=message):
         export_model(reader, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["changed.onnx"]
+
+
+@pytest.mark.parametrize(("longest", "tokens"), [(None, 384), (80, 80)])
+def test_logits_are_compared_on_lone_full_and_odd_windows(longest: int | None, tokens: int) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def read(batch: Batch) -> Logits:
+        seen.append(batch.input_ids.shape)
+        assert batch.input_ids.max() < 50
+        logits = batch.input_ids.astype(np.float32)
+        return Logits(start_logits=logits, end_logits=logits)
+
+    def nearly(batch: Batch) -> Logits:
+        wrong = read(batch).end_logits.copy()
+        wrong[0, batch.input_ids.shape[1] - 1] += 0.49 * (len(batch.input_ids) == 5)
+        return Logits(start_logits=read(batch).start_logits, end_logits=wrong)
+
+    assert parity.compare_logits(read, read, vocabulary=50, longest=longest) == 0
+    assert {*seen} == {(1, 7), (3, tokens), (5, 33)}
+    apart = parity.compare_logits(nearly, read, vocabulary=50, longest=longest)
+    assert apart == pytest.approx(0.01, rel=0.1)  # of the largest logit, which is near 49
 
 
 def test_a_family_that_cannot_be_exported_is_named(
@@ -250,11 +284,27 @@ def test_a_family_that_cannot_be_exported_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_parameter_that_is_lost_fails_the_export(reader: Path, exported: Path) -> None:
+def test_a_parameter_that_is_lost_fails_the_export(
+    reader: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = load_reader_model(reader, {"kind": "linear"})
     model.register_parameter("stray", torch.nn.Parameter(torch.full((3,), 9.0)))
-    with pytest.raises(CheckpointError, match="parameter 'stray' is nowhere"):
-        graph.match_parameters(model, exported / "model.onnx")
+    monkeypatch.setattr(exporting, "load_reader_model", lambda *_: model)
+    with (
+        graph_at_hand(exported / "model.onnx"),
+        pytest.raises(CheckpointError, match="parameter 'stray' is nowhere"),
+    ):
+        export_model(reader, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "torch", "transformers"])
+def test_what_is_missing_is_named_with_its_extra(missing: str) -> None:
+    code = f"import sys\nsys.modules[{missing!r}] = None\nimport spanwise.exporting"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"spanwise.errors.MissingExtra: {missing!r} is not installed")
+    assert last.endswith("pip install 'spanwise[torch]'")
 
 
 def test_dev_without_eight_bits_is_refused(reader: Path, tmp_path: Path) -> None:
@@ -267,127 +317,3 @@ def test_somebody_elses_folder_is_left_alone(reader: Path, tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="not written by spanwise"):
         export_model(reader, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
-
-
-# -- read back -----------------------------------------------------------------------------------
-
-
-def test_weights_are_taken_back_out_of_an_export(
-    reader: Path, exported: Path, eight_bits: Path
-) -> None:
-    source = load_file(reader / "model.safetensors")
-    for folder, most in ((exported, 0.0), (eight_bits, 0.02)):
-        settings = read_settings(folder)
-        assert settings is not None
-        with unexported(folder, settings.export["parameters"]) as whole:
-            found = load_file(whole / "model.safetensors")
-        assert not whole.exists()
-        assert found.keys() == source.keys()
-        for name, values in source.items():
-            torch.testing.assert_close(found[name], values, atol=most, rtol=0)
-
-
-def test_an_export_can_be_trained_on(eight_bits: Path, tmp_path: Path) -> None:
-    from spanwise.corpus import write_examples
-
-    write_examples(tmp_path / "train.json", EXAMPLES, form="squad")
-    config = TrainConfig(
-        model=str(eight_bits),
-        train=(str(tmp_path / "train.json"),),
-        out=str(tmp_path / "run"),
-        window=SETTINGS.window,
-        fit=FitConfig(epochs=1),
-    )
-    trained = train(config)
-    assert (Path(trained.folder) / "model.safetensors").is_file()
-    settings = read_settings(trained.folder)
-    assert settings is not None
-    assert settings.export == {}
-
-
-def test_an_export_that_names_no_weights_cannot_be_trained_on(
-    exported: Path, tmp_path: Path
-) -> None:
-    with (
-        pytest.raises(CheckpointError, match="nothing says which of its tensors"),
-        unexported(exported, {}),
-    ):
-        pass
-    with (
-        pytest.raises(CheckpointError, match=r"no tensor 'gone_zero_point', which spanwise\.json"),
-        unexported(exported, {"a": ["gone", False]}),
-    ):
-        pass
-
-
-def test_a_checkpoint_is_given_as_it_is(reader: Path) -> None:
-    with unexported(reader, {}) as whole:
-        assert whole == reader
-
-
-# -- which backend -------------------------------------------------------------------------------
-
-
-def test_a_folder_with_both_is_read_by_torch_unless_asked(
-    reader: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    both = save_reader(tmp_path / "both")
-    (both / "model.onnx").write_bytes((exported / "model.onnx").read_bytes())
-    assert not isinstance(Reader.from_pretrained(both).backend, OnnxBackend)
-    assert isinstance(Reader.from_pretrained(both, backend="onnx").backend, OnnxBackend)
-    monkeypatch.setattr("spanwise.reader.find_spec", lambda _: None)
-    assert isinstance(Reader.from_pretrained(both).backend, OnnxBackend)
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"backend": "tensorrt"}, "backend is 'tensorrt'; it must be one of torch, onnx"),
-        ({"dtype": "bfloat16"}, "dtype='bfloat16'.*runs on a processor as it was exported"),
-        ({"device": "cuda"}, "device='cuda'.*leave these out"),
-        ({"packing": True}, "packing=True"),
-    ],
-)
-def test_what_an_export_cannot_do_is_refused(
-    exported: Path, options: dict[str, Any], match: str
-) -> None:
-    with pytest.raises(ConfigError, match=match):
-        Reader.from_pretrained(exported, **options)
-
-
-def test_a_folder_without_an_export_says_how_to_make_one(reader: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no model\.onnx; write one with 'spanwise ex"):
-        Reader.from_pretrained(reader, backend="onnx")
-
-
-@pytest.mark.parametrize("content", [b"", b"no graph at all", b"\x08\x07"])
-def test_a_broken_graph_is_refused_by_name(content: bytes, exported: Path, tmp_path: Path) -> None:
-    file = tmp_path / "model.onnx"
-    file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"model\.onnx: ONNX Runtime cannot load it"):
-        OnnxBackend(file)
-    whole = (exported / "model.onnx").read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match=r"model\.onnx: ONNX Runtime cannot load it"):
-        OnnxBackend(file)
-
-
-@pytest.mark.parametrize("missing", ["start_logits", "input_ids"])
-def test_a_graph_of_something_else_is_refused(missing: str, exported: Path, tmp_path: Path) -> None:
-    raw = (exported / "model.onnx").read_bytes()
-    (tmp_path / "model.onnx").write_bytes(raw.replace(missing.encode(), b"x" * len(missing)))
-    with pytest.raises(CheckpointError, match=r"it is no span reader|it has no span head"):
-        OnnxBackend(tmp_path / "model.onnx")
-
-
-def test_answering_needs_no_torch(exported: Path) -> None:
-    code = (
-        "import sys, json\n"
-        "for name in ('torch', 'transformers', 'onnx'): sys.modules[name] = None\n"
-        "from spanwise import Reader\n"
-        f"reader = Reader.from_pretrained({str(exported)!r})\n"
-        "print(json.dumps(reader.answer('which ?', 'the red lamp').null_score))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    expected = Reader.from_pretrained(exported).answer("which ?", "the red lamp").null_score
-    assert json.loads(done.stdout) == expected
