@@ -69,7 +69,8 @@ def line(result: dict[str, Any]) -> str:
     """One row for people."""
     usual, ours, ratio = (result[name] for name in ("usual", "ours", "ratio"))
     return (
-        f"{result['what']}: {usual['median']:,.1f} → {ours['median']:,.1f} {result['unit']}, "
+        f"{result['what']}: {_figure(usual['median'])} → {_figure(ours['median'])} "
+        f"{result['unit']}, "
         f"{ratio['median']:.1f}x ({ratio['least']:.1f}–{ratio['most']:.1f}), target "
         f"{result['target']}x; limit {result['limit']}; {result['agreement']}"
     )
@@ -99,8 +100,8 @@ def _table(content: dict[str, Any]) -> str:
         cells = [
             entry["what"],
             entry["unit"],
-            f"{entry['usual']['median']:,.1f}",
-            f"{entry['ours']['median']:,.1f}",
+            _figure(entry["usual"]["median"]),
+            _figure(entry["ours"]["median"]),
             f"**{ratio['median']:.1f}×** ({ratio['least']:.1f}–{ratio['most']:.1f})",
             f"{entry['target']}×",
             entry["limit"],
@@ -110,6 +111,10 @@ def _table(content: dict[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\n"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def be_quiet() -> None:

@@ -4,7 +4,7 @@
            ├─ exported           weights taken back out of an exported graph
            ├─ packing            a batch read as one row without padding
            └─ traits ─ freezing  what a model takes; parts of it taken out of training
-    dropout, linear              what a processor does faster than PyTorch lets it
+    attention, dropout, linear   what a processor does faster than PyTorch lets it
 
 A linear head is the plain transformers `…ForQuestionAnswering` class, which anyone can load. Any
 other head is a row of `HEADS` over an `AutoModel` encoder; its weights lie beside the encoder's in
@@ -14,6 +14,7 @@ other head is a row of `HEADS` over an `AutoModel` encoder; its weights lie besi
 from spanwise.errors import MissingExtra
 
 try:
+    from spanwise.model.attention import quicken_attention
     from spanwise.model.dropout import FastDropout, quicken_dropout
     from spanwise.model.exported import unexported
     from spanwise.model.freezing import Freeze, freeze
@@ -55,6 +56,7 @@ __all__ = [
     "load_reader_model",
     "load_training_model",
     "position_limit",
+    "quicken_attention",
     "quicken_dropout",
     "quicken_linear",
     "save_model",

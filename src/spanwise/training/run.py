@@ -26,6 +26,7 @@ from spanwise.model import (
     count_parameters,
     freeze,
     load_training_model,
+    quicken_attention,
     quicken_dropout,
     quicken_linear,
     unexported,
@@ -193,6 +194,7 @@ def _place(model: nn.Module, config: TrainConfig) -> tuple[torch.device, bool]:
         )
     model.to(device)
     if device.type == "cpu":
+        quicken_attention(model)
         quicken_dropout(model)
         quicken_linear(model)
     return device, config.fit.precision == "bf16" or (config.fit.precision == "auto" and native)
