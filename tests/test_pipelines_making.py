@@ -18,7 +18,6 @@ from tests.test_pipelines import CONTEXT, QUESTION, TOKENIZER, fake, random_mode
     ("arguments", "match"),
     [
         ({"task": "summarization"}, "task is 'summarization'; spanwise has 'question-answering'"),
-        ({}, "model is missing"),
         ({"model": fake({}), "scoring": "best"}, "scoring is 'best'; it must be one of spanwise"),
         ({"model": torch.nn.Linear(1, 1)}, "tokenizer is missing"),
     ],

@@ -1,7 +1,6 @@
-"""Questions without an answer are made by rule, and none of them has one."""
+"""Questions are made by rule: those without an answer have none, those with one have the same."""
 
 import random
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +10,10 @@ from spanwise.errors import ConfigError
 from spanwise.schema import Example, Gold
 from spanwise.training import FitConfig, NegativesConfig, TrainConfig
 from spanwise.training.negatives import (
-    _change,
-    _names,
-    _negate,
-    _swap_name,
-    _swap_number,
-    _swap_opposite,
-    _swap_word,
+    _choose,
+    _Document,
+    _remove_sentence,
+    _swap,
     add_negatives,
 )
 
@@ -43,8 +39,8 @@ EXAMPLES = [
 ]
 
 
-def made(kind: str, **config: Any) -> list[Example]:
-    found = add_negatives(EXAMPLES, NegativesConfig(**config), seed=0)
+def made(kind: str, seed: int = 0, **config: Any) -> list[Example]:
+    found = add_negatives(EXAMPLES, NegativesConfig(**config), seed=seed)
     assert found[: len(EXAMPLES)] == EXAMPLES
     assert len({example.id for example in found}) == len(found)
     return [example for example in found if f"#{kind}" in example.id]
@@ -77,72 +73,82 @@ def test_a_document_of_one_paragraph_has_no_other() -> None:
     assert add_negatives(alone, NegativesConfig(foreign=1.0), seed=0) == alone
 
 
-def test_a_question_is_changed_and_its_paragraph_stays() -> None:
-    for example in made("changed", changed=1.0):
+def test_a_paragraph_loses_the_sentence_of_the_answer() -> None:
+    context = (
+        "The mill stands by the river, where the town has had one since the days of the duke. "
+        "It was built in 1854. Mr. Brown (a friend of hers) owned it! Its wheel is still there."
+    )
+    asked = ask("When was it built?", "1854", context=context)
+    removed = _remove_sentence(asked)
+    assert removed is not None
+    assert removed.context == context.replace("It was built in 1854. ", "")
+    assert (removed.question, removed.answers) == (asked.question, ())
+    twice = replace(asked, context=context + " In 1854 it rained.")
+    assert _remove_sentence(twice) is None  # it stands elsewhere too
+    assert _remove_sentence(EXAMPLES[0]) is None  # nothing is left
+    assert [e.id for e in add_negatives([asked], NegativesConfig(removed=1.0), seed=0)] == [
+        "1", "1#removed"
+    ]  # fmt: skip
+
+
+def test_an_exchange_on_one_side_leaves_no_answer_and_on_both_sides_the_same() -> None:
+    for example in made("exchanged", exchanged=1.0):
         (source,) = (e for e in EXAMPLES if e.id == example.id.split("#")[0])
-        assert example.context == source.context
-        assert example.question != source.question
+        assert (example.context == source.context) != (example.question == source.question)
         assert example.answers == ()
+    renamed = [e for seed in range(40) for e in made("renamed", exchanged=1.0, seed=seed)]
+    assert len(renamed) > 10
+    for example in renamed:
+        (source,) = (e for e in EXAMPLES if e.id == example.id.split("#")[0])
+        assert example.context != source.context
+        assert example.question != source.question
+        assert [gold.text for gold in example.answers or ()] == [
+            gold.text for gold in source.answers or ()
+        ]
+        for gold in example.answers or ():
+            assert example.context[gold.start : gold.end] == gold.text
+    assert len({example.context for example in renamed}) >= 3
 
 
-def test_a_number_is_swapped_for_one_of_the_paragraph_or_for_a_slip() -> None:
-    seen = {_swap_number(EXAMPLES[0], random.Random(seed)) for seed in range(50)}
-    assert "Who built the mill in 1901?" in seen
-    assert "Who built the mill in 1854?" not in seen
-    for question in seen:
-        assert question is not None
-        assert re.fullmatch(r"Who built the mill in \d{4}\?", question)
-        if "1901" not in question:  # one of the last two digits differs
-            assert sum(a != b for a, b in zip("1854", question[-5:-1], strict=True)) == 1
-            assert question[-5:-3] == "18"
-    asked = ask("What burnt down in 1902?", "the mill")
-    seen = {_swap_number(asked, random.Random(seed)) for seed in range(50)}
-    assert {"What burnt down in 1901?", "What burnt down in 1854?"} <= seen
-    gold = ask("In which year after 1854 did it burn down?", "1901")
-    assert "1901" not in {_swap_number(gold, random.Random(seed)) for seed in range(50)}
+def test_what_is_exchanged() -> None:
+    document = _Document()
+    for paragraph in [*PARAGRAPHS, "In 1777 and 17 the nation met Ian Grey by the station."]:
+        document.add(paragraph)
 
+    def pairs(example: Example) -> set[tuple[str, str] | None]:
+        return {_choose(example, document, random.Random(seed)) for seed in range(60)}
 
-def test_a_name_is_swapped_for_another_that_is_no_answer() -> None:
-    names = ["Ada Green", "Green", "Mary Field", "Tom Brown"]
-    seen = {_swap_name(EXAMPLES[1], names, random.Random(seed)) for seed in range(50)}
-    assert seen == {
-        "When did the mill of Tom Brown burn down?", "When did the mill of Mary Field burn down?"
+    assert pairs(EXAMPLES[0]) == {("1854", "1901"), ("1854", "1777")}  # no 17, and a year is none
+    assert pairs(EXAMPLES[1]) == {
+        ("Ada Green", "Tom Brown"), ("Ada Green", "Mary Field"), ("Ada Green", "Ian Grey")
     }  # fmt: skip
-    by_ada = ask("Who had Tom Brown for a friend?", "Ada Green")
-    seen = {_swap_name(by_ada, names, random.Random(seed)) for seed in range(50)}
-    assert seen == {"Who had Mary Field for a friend?"}
-    assert _swap_name(EXAMPLES[0], names, random.Random(0)) is None  # the question has no name
+    assert pairs(ask("What did Tom Brown own?", "Brown")) == {None}  # nor what has the answer in it
+    assert pairs(ask("Who?", "Ada Green")) == {None}
+    union = "The nation joined the union, and the region signed; they opened a station."
+    document.add(union)
+    words = ask("Which union did the nation join?", "region", context=union)
+    assert pairs(words) - {None} == {("union", "station"), ("nation", "station")}
 
 
-def test_names_of_a_document() -> None:
-    text = "We met Ada Green. Then the Mill burnt; a mill of Tom Brown, not I'm or Ada Green's."
-    assert _names(text) == ["Ada Green", "Tom Brown"]
+def test_exchanged_texts_change_places() -> None:
+    text = "Ada met Tom; Tom and Adam left Ada in May."
+    golds = [Gold(text=word, start=text.index(word), end=text.index(word) + len(word))
+             for word in ("met", "left", "May")]  # fmt: skip
+    swapped, moved = _swap(text, ("Ada", "Thomas"), golds)
+    assert swapped == "Thomas met Tom; Tom and Adam left Thomas in May."
+    assert [swapped[gold.start : gold.end] for gold in moved] == ["met", "left", "May"]
+    assert _swap(swapped, ("Ada", "Thomas"), moved) == (text, tuple(golds))
+    assert _swap(text, ("Ada", "Tom"))[0] == "Tom met Ada; Ada and Adam left Tom in May."
 
 
-def test_a_word_is_swapped_for_one_that_ends_alike() -> None:
-    context = "The nation joined the union, and the region signed; they opened a station."
-    asked = ask("Which union did the nation join?", "region", context=context)
-    seen = {_swap_word(asked, random.Random(seed)) for seed in range(50)}
-    assert seen == {
-        "Which station did the nation join?", "Which union did the station join?"
-    }  # fmt: skip
-    assert _swap_word(replace(asked, question="Who was it?"), random.Random(0)) is None
-
-
-def test_an_opposite_and_a_negation() -> None:
-    draw = random.Random(0)
-    assert _swap_opposite(EXAMPLES[2], draw) in {
-        "What was closed before the war?", "What was opened after the war?"
-    }  # fmt: skip
-    seen = {_negate(EXAMPLES[2], random.Random(seed)) for seed in range(9)}
-    assert seen == {"What was not opened before the war?", "What was never opened before the war?"}
-    for question in ("Of what is nothing known?", "Which harbour?", "What did he not see?"):
-        assert _negate(replace(EXAMPLES[3], question=question), draw) is None
-    assert _change(replace(EXAMPLES[3], question="Which bridge?"), [], draw) is None
+def test_a_mill_that_is_also_written_small_is_no_name() -> None:
+    document = _Document()
+    document.add("We met Ada Green. Then the Mill burnt; a mill of Tom Brown.")
+    assert list(document.all["name"]) == ["Ada Green", "Tom Brown"]
 
 
 def test_a_seed_gives_one_choice() -> None:
-    config = NegativesConfig(foreign=0.5, changed=0.5)
+    config = NegativesConfig(foreign=0.5, exchanged=0.5)
     one, same, other = (add_negatives(EXAMPLES, config, seed=seed) for seed in (1, 1, 2))
     assert one == same
     assert one != other
@@ -153,7 +159,8 @@ def test_a_seed_gives_one_choice() -> None:
     [
         ({"repeat": 0}, "negatives.repeat is 0: it must be at least 1"),
         ({"foreign": 1.5}, r"negatives.foreign is 1.5: it must be from 0 to 1"),
-        ({"changed": -0.1}, r"negatives.changed is -0.1: it must be from 0 to 1"),
+        ({"exchanged": -0.1}, r"negatives.exchanged is -0.1: it must be from 0 to 1"),
+        ({"removed": 2}, r"negatives.removed is 2: it must be from 0 to 1"),
     ],
 )
 def test_shares_that_are_none_are_refused(values: dict[str, Any], match: str) -> None:

@@ -23,6 +23,9 @@ SETTINGS_FILE = "spanwise.json"
 EXPORT_FILE = "model.onnx"
 """A model that ONNX Runtime runs."""
 
+BUILTIN = "builtin"
+"""The name of the reader that the package itself carries; a folder of that name is `./builtin`."""
+
 OFFLINE_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 """The Hub id of what the extra `offline` carries."""
 
@@ -215,21 +218,21 @@ def fetch_folder(
     The one encoder that the extra `offline` carries comes from there, where that is installed.
 
     Args:
-        model: a folder, or the id of a model on the Hub, `OWNER/NAME`.
+        model: a folder, the id of a model on the Hub, `OWNER/NAME`, or `BUILTIN`.
         revision: branch, tag or commit on the Hub.
         token: for private and gated models; by default the one that `hf auth login` stored.
 
     Raises:
-        ConfigError: a revision of a local folder, which has none.
+        ConfigError: a revision of a local folder or of the builtin reader, which have none.
         CheckpointError: neither a folder nor a model that the Hub hands out.
     """
     if not str(model):  # as a path it would be the folder we are in
         raise CheckpointError("model is ''; name a folder or a Hub id, which reads OWNER/NAME")
-    folder = Path(model)
+    folder = Path(__file__).parent / "builtin" if model == BUILTIN else Path(model)
     if folder.is_dir():
         if revision is not None:
             raise ConfigError(
-                f"revision {revision!r} was asked for, but {folder} is a local folder, which has "
+                f"revision {revision!r} was asked for, but {model} is a local folder, which has "
                 "no revisions; leave it out, or name a model on the Hub"
             )
         return folder

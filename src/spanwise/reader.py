@@ -14,7 +14,13 @@ import numpy as np
 
 from spanwise.backends import Backend, OnnxBackend, TorchBackend
 from spanwise.batching import Batcher
-from spanwise.checkpoints import EXPORT_FILE, SETTINGS_FILE, fetch_folder, read_settings
+from spanwise.checkpoints import (
+    BUILTIN,
+    EXPORT_FILE,
+    SETTINGS_FILE,
+    fetch_folder,
+    read_settings,
+)
 from spanwise.decoding import Decoder
 from spanwise.errors import CheckpointError, ConfigError, FormatError, Problem
 from spanwise.schema import Batch, Example, Prediction, ReaderSettings, WindowSettings
@@ -62,7 +68,7 @@ class Reader:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path,
+        model: str | Path = BUILTIN,
         *,
         revision: str | None = None,
         token: str | None = None,
@@ -78,7 +84,8 @@ class Reader:
         probabilities are uncalibrated is logged as a warning.
 
         Args:
-            model: a folder, or the id of a model on the Hub.
+            model: a folder, the id of a model on the Hub, or "builtin", the reader that the package
+                carries (docs/builtin.md).
             revision: branch, tag or commit on the Hub.
             token: for private and gated models on the Hub.
             backend: one of `BACKENDS`; None takes torch where the folder has its weights and it is

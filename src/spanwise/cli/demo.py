@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spanwise.checkpoints import OFFLINE_ENCODER
+from spanwise.checkpoints import BUILTIN
 from spanwise.cli import data, reading, training
 from spanwise.cli.terminal import stderr, stdout
 
@@ -29,26 +29,22 @@ def demo(
         Path | None, typer.Option(help="Keep the run folder here; else it is thrown away.")
     ] = None,
 ) -> None:
-    """Audit the sample, fine-tune a small encoder on it, evaluate, and answer three questions."""
+    """Audit the sample, adapt the builtin reader to it, compare, and answer three questions."""
     from spanwise.training import FitConfig, TrainConfig
 
+    fit = FitConfig(epochs=3, learning_rate=5e-5, max_minutes=1.0)
     sample = Path(__file__).parent.parent / "sample"
     train, dev = str(sample / "train.json"), str(sample / "dev.json")
     with tempfile.TemporaryDirectory() as scratch:
         folder = str(out or Path(scratch) / "reader")
         _title("audit")
-        data.audit([train, dev], model=OFFLINE_ENCODER, strict=True)
+        data.audit([train, dev], model=BUILTIN, strict=True)
+        _title("evaluate the builtin reader")
+        reading.evaluate(BUILTIN, [dev])
         _title("train")
-        fit = FitConfig(epochs=5, learning_rate=2e-4)
-        training.run(
-            TrainConfig(model=OFFLINE_ENCODER, train=(train,), dev=(dev,), out=folder, fit=fit)
-        )
-        _title("evaluate")
+        training.run(TrainConfig(train=(train,), dev=(dev,), out=folder, fit=fit))
+        _title("evaluate the adapted reader")
         reading.evaluate(folder, [dev])
-        stdout.print(
-            "This reader has seen 351 questions: that shows the job, not how good a reader gets. "
-            "With tens of thousands of questions the same encoder answers most of them."
-        )
         _title("answer")
         _answer_three(folder, dev)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from spanwise.checkpoints import BUILTIN
 from spanwise.cli.data import Columns, Json, parse_columns, scan_with_report
 from spanwise.cli.terminal import (
     highlight,
@@ -23,14 +24,16 @@ from spanwise.cli.terminal import (
 from spanwise.errors import ConfigError, FormatError, Problem
 from spanwise.schema import Prediction
 
-Model = Annotated[str, typer.Argument(help="Folder or Hub id of a model that reads spans.")]
+Model = Annotated[
+    str, typer.Argument(help="Folder or Hub id of a model that reads spans, or builtin.")
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; the fastest there is by default.")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
 
 _ANSWER_EXAMPLES = """\b
 Examples:
-  spanwise answer runs/reader -q "When was it built?" -c history.txt
+  spanwise answer -q "When was it built?" -c history.txt
   cat history.txt | spanwise answer deepset/tinyroberta-squad2 -q "Who built it?" -c - --json
 """
 
@@ -48,11 +51,11 @@ def register(app: typer.Typer) -> None:
 
 
 def answer(
-    model: Model,
     question: Annotated[str, typer.Option("-q", "--question", help="What to ask.")],
     context: Annotated[
         list[str], typer.Option("-c", "--context", help="Text file, or - for stdin; repeatable.")
     ],
+    model: Model = BUILTIN,
     top_k: Annotated[int, typer.Option(help="How many answers to show.")] = 1,
     as_json: Json = False,
     revision: Revision = None,

@@ -42,7 +42,10 @@ def train(
             help="A recipe, and any of its settings as flags.",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Folder or Hub id of an encoder.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hub id of an encoder or reader; the builtin one by default."),
+    ] = None,
     train: Annotated[list[str] | None, typer.Option(help="Data to learn from; repeatable.")] = None,
     dev: Annotated[
         list[str] | None,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spanwise.checkpoints import EXPORT_FILE, fetch_folder, read_settings
+from spanwise.checkpoints import BUILTIN, EXPORT_FILE, fetch_folder, read_settings
 from spanwise.errors import ConfigError
 from spanwise.pipelines.calling import TASK, QuestionAnsweringPipeline
 from spanwise.reader import Reader
@@ -43,7 +43,7 @@ def pipeline(  # noqa: PLR0913 - the old call's
     Args:
         task: "question-answering" or None; the others are still in transformers.
         model: folder or Hub id of a model that reads spans, a `Reader`, or a transformers model,
-            which needs `tokenizer` as well.
+            which needs `tokenizer` as well; None: the reader that the package carries.
         tokenizer: folder, or a fast tokenizer of transformers; None: the model's own.
         device: "cpu", "cuda:1", …, a `torch.device`, or a number: -1 for the processor.
         scoring: "spanwise" for probabilities over all windows, "transformers4" for the scores of
@@ -64,11 +64,7 @@ def pipeline(  # noqa: PLR0913 - the old call's
     """
     if task not in {None, TASK}:
         raise ConfigError(f"task is {task!r}; spanwise has {TASK!r} alone: ask transformers")
-    if model is None:
-        raise ConfigError(
-            "model is missing; name a folder or a Hub id of a model that reads spans (transformers "
-            "4 took 'distilbert/distilbert-base-cased-distilled-squad')"
-        )
+    model = BUILTIN if model is None else model
     parameters = _without_others(parameters)
     device, dtype = _device(device), _dtype(torch_dtype if dtype is None else dtype)
     made = None if tokenizer is None else _pair(tokenizer)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from spanwise.checkpoints import BUILTIN
 from spanwise.errors import ConfigError
 from spanwise.schema import WindowSettings
 
@@ -102,19 +103,22 @@ class FitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NegativesConfig:
-    """Questions without an answer, made for training beside those that the data has.
+    """Questions made for training beside those that the data has, most without an answer.
 
     Attributes:
         repeat: how often each unanswerable question of the data is learnt in an epoch.
         foreign: such a share of the answerable questions is also put to another paragraph of its
             document.
-        changed: such a share is also asked with a small change: another number or name of the
-            paragraph, an opposite, a negation.
+        removed: such a share is also put to its paragraph without the sentence of the answer.
+        exchanged: such a share is also asked with a name, number or word exchanged for another, in
+            the question or in the paragraph; and half as many with it exchanged in both, which
+            leaves them their answer.
     """
 
     repeat: int = 1
     foreign: float = 0.0
-    changed: float = 0.0
+    removed: float = 0.0
+    exchanged: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +126,10 @@ class TrainConfig:
     """A training run.
 
     Attributes:
-        model: folder or Hub id of an encoder, or of a reader to go on from.
         train: files to learn from, in any form that `corpus` reads.
         out: the run folder; must not hold anything yet.
+        model: folder or Hub id of an encoder, or of a reader to go on from; "builtin", the reader
+            that the package carries, unless told otherwise.
         dev: files to choose the epoch and fit the threshold on; never learnt from.
         revision: of a Hub model.
         columns: our column name to the data's, where a table has names of its own.
@@ -135,9 +140,9 @@ class TrainConfig:
         fit: how weights are fitted.
     """
 
-    model: str
     train: tuple[str, ...]
     out: str
+    model: str = BUILTIN
     dev: tuple[str, ...] = ()
     revision: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -213,7 +218,7 @@ def read_recipe(file: str | Path | None, changes: Mapping[str, Any]) -> TrainCon
     ]
     problems += [
         f"{name} is missing; give it in the recipe or as --{name}"
-        for name in ("model", "train", "out")
+        for name in ("train", "out")
         if name not in data
     ]
     if problems:
@@ -351,11 +356,9 @@ def _impossible(config: TrainConfig) -> list[str]:
     ]
     problems += [
         f"negatives.{name} is {value}: it must be from 0 to 1"
-        for name, value in (
-            ("foreign", config.negatives.foreign), ("changed", config.negatives.changed)
-        )
-        if not 0 <= value <= 1
-    ]  # fmt: skip
+        for name, value in vars(config.negatives).items()
+        if name != "repeat" and not 0 <= value <= 1
+    ]
     if not 0 <= fit.seed < 2**32:
         problems.append(f"fit.seed is {fit.seed}: it must be from 0 to below 2^32")
     if not config.train:
