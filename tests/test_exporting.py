@@ -1,5 +1,6 @@
 """An exported reader answers as its source does, or is not written."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,10 +19,11 @@ from spanwise.backends import OnnxBackend
 from spanwise.batching import Batcher, collate
 from spanwise.checkpoints import read_settings, write_settings
 from spanwise.errors import CheckpointError, ConfigError, ParityError
+from spanwise.evaluation import evaluate, fit_calibration
 from spanwise.exporting import export_model, exporting, parity
 from spanwise.model import load_reader_model, load_training_model, save_model, unexported
 from spanwise.reader import Reader
-from spanwise.schema import Batch, Example, Logits
+from spanwise.schema import Batch, Calibration, Example, Logits
 from spanwise.windows import PairTokenizer, make_windows
 from tests.readers_zoo import EXAMPLES, FAMILIES, PAIRS, SETTINGS, graph_at_hand, save_reader
 from tests.windows_zoo import kind
@@ -227,6 +229,24 @@ def test_eight_bits_that_cost_too_much_are_not_written(
         assert [file.name for file in tmp_path.iterdir()] == ["out"]
         assert content(done.folder) == before
         assert export_model(reader, tmp_path / "out", int8=True, dev=EXAMPLES).f1 == (59.5, 60.0)
+
+
+def test_a_fitted_threshold_is_fitted_anew_on_the_eight_bits(
+    reader: Path, exported: Path, tmp_path: Path
+) -> None:
+    source = shutil.copytree(reader, tmp_path / "source")
+    stored = Calibration(temperature=1.5, threshold=0.999, fitted_on="dev.json")
+    write_settings(source, replace(SETTINGS, calibration=stored))
+    with graph_at_hand(exported / "model.onnx"):
+        done = export_model(source, tmp_path / "out", int8=True, dev=EXAMPLES, max_f1_drop=100)
+    found = Reader.from_pretrained(done.folder)
+    expected = fit_calibration(EXAMPLES, found.predict(EXAMPLES), fitted_on="")
+    calibration = found.settings.calibration
+    assert calibration == replace(
+        stored, threshold=expected.threshold, fitted_on="dev.json, in eight bits"
+    )
+    assert done.f1 is not None
+    assert done.f1[0] == evaluate(found, EXAMPLES).overall["f1"]
 
 
 def content(folder: Path) -> dict[str, bytes]:

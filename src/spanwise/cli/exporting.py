@@ -27,7 +27,10 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     int8: Annotated[bool, typer.Option("--int8", help="Weights and products in 8 bits.")] = False,
     dev: Annotated[
-        list[str] | None, typer.Option(help="Data to try the 8 bits on; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Data to fit the threshold on in 8 bits, and to try them on; repeatable."
+        ),
     ] = None,
     max_f1_drop: Annotated[
         float, typer.Option(help="F1, in percent, that 8 bits may cost on --dev.")

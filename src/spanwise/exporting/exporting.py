@@ -12,7 +12,7 @@ from spanwise.checkpoints import EXPORT_FILE, atomic_folder, fetch_folder, write
 from spanwise.errors import ConfigError
 from spanwise.exporting.eight_bits import quantize
 from spanwise.exporting.graph import match_parameters, quiet, write_graph
-from spanwise.exporting.parity import check_logits, compare_f1, compare_logits
+from spanwise.exporting.parity import check_logits, compare_logits, recalibrate
 from spanwise.model import is_of_head, load_reader_model, position_limit
 from spanwise.reader import Reader
 from spanwise.schema import Example
@@ -54,7 +54,8 @@ def export_model(
         model: folder or Hub id of a model that reads spans.
         out: folder to write, as `checkpoints.atomic_folder` takes it.
         int8: store weights in eight bits, and compute in them; the head stays as it is.
-        dev: labelled examples that the eight bits are tried on, with distinct ids.
+        dev: labelled examples that the eight bits are tried on, with distinct ids; a threshold that
+            was fitted is fitted anew on them.
         max_f1_drop: F1, in percent, that they may cost there.
         revision: branch, tag or commit on the Hub.
         token: for private and gated models on the Hub.
@@ -91,7 +92,8 @@ def export_model(
         f1 = None
         if dev is not None:
             exported = Reader(OnnxBackend(file), reader.tokenizer, settings)
-            f1 = compare_f1(exported, reader, dev, most=max_f1_drop)
+            calibration, f1 = recalibrate(exported, reader, dev, most=max_f1_drop)
+            settings = replace(settings, calibration=calibration)
         network.config.save_pretrained(fresh)  # type: ignore[union-attr,operator]
         reader.tokenizer.save(fresh)
         write_settings(fresh, settings)

@@ -4,20 +4,23 @@ This module knows nothing about files.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from spanwise.backends import Backend
 from spanwise.errors import ParityError
-from spanwise.evaluation import evaluate
+from spanwise.evaluation import evaluate, fit_calibration, score_spans
 from spanwise.reader import Reader
-from spanwise.schema import Batch, Example
+from spanwise.schema import Batch, Calibration, Example
 
 SHAPES = ((1, 7), (3, 384), (5, 33))
 """Windows and tokens that logits are compared on: lone, full and odd ones."""
 
 TOLERANCE = 1e-4
 """Largest difference of two logits in float32, as a share of the largest of them, or of 1."""
+
+_EIGHT_BITS = ", in eight bits"
 
 
 def compare_logits(
@@ -57,22 +60,37 @@ def check_logits(apart: float, name: str) -> None:
         )
 
 
-def compare_f1(
+def recalibrate(
     ours: Reader, theirs: Reader, examples: Sequence[Example], *, most: float
-) -> tuple[float, float]:
-    """F1 of two readers at their threshold, in percent.
+) -> tuple[Calibration, tuple[float, float]]:
+    """Fit the threshold of a reader in eight bits anew, and see what they cost.
+
+    Args:
+        ours: in eight bits, with the calibration of the other. What is not calibrated stays so.
+        theirs: in float32.
+        examples: labelled, with distinct ids.
+        most: F1, in percent, that ours may be below.
+
+    Returns:
+        The calibration, and F1 of both, each at its own threshold.
 
     Raises:
-        ParityError: ours is more than `most` below.
+        ParityError: ours is further below.
     """
-    found, wanted = (evaluate(reader, examples).overall["f1"] for reader in (ours, theirs))
+    report, calibration = evaluate(ours, examples), ours.settings.calibration
+    found, wanted = report.overall["f1"], evaluate(theirs, examples).overall["f1"]
+    if calibration.fitted_on:
+        on = f"{calibration.fitted_on.removesuffix(_EIGHT_BITS)}{_EIGHT_BITS}"
+        threshold = fit_calibration(examples, report.predictions, fitted_on=on).threshold
+        calibration = replace(calibration, threshold=threshold, fitted_on=on)
+        found = score_spans(examples, report.predictions, threshold=threshold)["f1"]
     if found < wanted - most:
         raise ParityError(
             f"in eight bits F1 is {found:.2f} on {len(examples)} questions, in float32 "
             f"{wanted:.2f}: it drops by {wanted - found:.2f}, and at most {most:g} is let pass "
             "(--max-f1-drop). Nothing was written"
         )
-    return found, wanted
+    return calibration, (found, wanted)
 
 
 def _batch(random: np.random.Generator, rows: int, tokens: int, vocabulary: int) -> Batch:
