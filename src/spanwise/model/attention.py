@@ -38,8 +38,12 @@ def _attend(
     mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as the layers of transformers call it, in their own type outside of autocast."""
-    if not torch.is_autocast_enabled("cpu"):
+    """Attention as the layers of transformers call it.
+
+    In the type that it comes in outside of autocast, and with dropout, for which there is no
+    kernel.
+    """
+    if options.get("dropout") or not torch.is_autocast_enabled("cpu"):
         output, _ = sdpa_attention_forward(module, query, key, value, mask, **options)
         return output, None
     with torch.autocast("cpu", enabled=False):
