@@ -71,7 +71,7 @@ def data(tmp_path: Path) -> Path:
     return file
 
 
-VERBS = ["audit", "train", "evaluate", "score", "answer", "demo"]
+VERBS = ["audit", "train", "evaluate", "score", "answer", "export", "serve", "demo"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
