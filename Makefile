@@ -14,7 +14,7 @@ test: $(INSTALLED)  ## the quick tests
 test-all: $(INSTALLED)  ## every test
 	$(BIN)/python -m pytest
 
-reader: runs/baseline/model.safetensors  ## put our best reader so far together, in runs/baseline
+reader: runs/baseline/model.safetensors  ## put models/baseline together in runs/baseline: benchmarks and recipes begin with it
 
 runs/baseline/model.safetensors: $(wildcard models/baseline/*)
 	mkdir -p runs/baseline
