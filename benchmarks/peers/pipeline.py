@@ -26,4 +26,5 @@ for _ in sys.stdin:
         doc_stride=task["stride"],
         max_answer_len=task["max_answer"],
     )
-    print(json.dumps([one["answer"] for one in found]), flush=True)
+    listed = found if isinstance(found, list) else [found]  # it unwraps a list of one
+    print(json.dumps([one["answer"] for one in listed]), flush=True)
