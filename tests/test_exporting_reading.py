@@ -132,7 +132,7 @@ def test_a_folder_with_both_is_read_by_torch_unless_asked(
     [
         ({"backend": "tensorrt"}, "backend is 'tensorrt'; it must be one of torch, onnx"),
         ({"dtype": "bfloat16"}, "dtype='bfloat16'.*runs on a processor as it was exported"),
-        ({"device": "cuda"}, "device='cuda'.*leave these out"),
+        ({"device": "cuda"}, "device=.cuda.: an exp.*leave it out"),
         ({"packing": True}, "packing=True"),
     ],
 )
@@ -141,6 +141,15 @@ def test_what_an_export_cannot_do_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=match):
         Reader.from_pretrained(exported, **options)
+
+
+def test_an_export_is_not_exported_again_nor_read_by_torch(exported: Path, tmp_path: Path) -> None:
+    message = r"is an export, whose weights are in model\.onnx alone; name the model that it was"
+    with pytest.raises(CheckpointError, match=message):
+        Reader.from_pretrained(exported, backend="torch")
+    with pytest.raises(CheckpointError, match=message):
+        export_model(exported, tmp_path / "again")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_without_an_export_says_how_to_make_one(reader: Path) -> None:

@@ -110,10 +110,16 @@ class Reader:
         tokenizer = PairTokenizer.from_folder(folder)
         engine: OnnxBackend | TorchBackend
         if kind == "onnx":
-            if device not in {None, "cpu"} or dtype != "float32" or packing:
+            asked = {
+                f"device={device!r}": device not in {None, "cpu"},
+                f"dtype={dtype!r}": dtype != "float32",
+                f"packing={packing}": packing,
+            }
+            if any(asked.values()):
                 raise ConfigError(
-                    f"device={device!r}, dtype={dtype!r}, packing={packing}: an exported model "
-                    "runs on a processor as it was exported; leave these out, or backend='torch'"
+                    f"{', '.join(name for name, is_asked in asked.items() if is_asked)}: an "
+                    "exported model runs on a processor as it was exported; leave it out, or name "
+                    "the model that it was exported from"
                 )
             engine = OnnxBackend(folder / EXPORT_FILE)
         else:

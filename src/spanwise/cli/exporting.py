@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from spanwise.cli.data import Columns, parse_columns, scan_with_report
-from spanwise.cli.reading import Model, Revision
+from spanwise.cli.reading import Revision
 from spanwise.cli.terminal import stderr, stdout
 from spanwise.errors import ConfigError
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    model: Model,
+    model: Annotated[str, typer.Argument(help="Folder or Hub id of a model that reads spans.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     int8: Annotated[bool, typer.Option("--int8", help="Weights and products in 8 bits.")] = False,
     dev: Annotated[

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from spanwise.checkpoints import EXPORT_FILE
 from spanwise.errors import CheckpointError, ConfigError
 from spanwise.model.heads import HEAD_FILE, HEADS, SpanModel, base_of, config_of, is_of_head
 
@@ -138,6 +139,11 @@ def _names_span_head(config: Any) -> bool:
 def _need_safetensors(folder: Path, config: Any) -> None:
     if any((folder / name).is_file() for name in _WEIGHTS):
         return
+    if (folder / EXPORT_FILE).is_file():
+        raise CheckpointError(
+            f"{folder}: is an export, whose weights are in {EXPORT_FILE} alone; name the model "
+            "that it was exported from"
+        )
     pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
     if not pickled:
         raise CheckpointError(

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 KINDS: Mapping[int, tuple[str, str]] = {
-    400: ("bad_request", "The body is not JSON that can be read."),
+    400: ("bad_request", "The body cannot be read at all, as JSON nested too deep."),
     401: ("unauthorized", "The bearer token is missing or wrong."),
     404: ("not_found", "There is nothing at this path."),
     405: ("method_not_allowed", "The path takes another method."),
     413: ("too_large", "The body has more bytes than the server takes."),
-    422: ("invalid", "A field is missing, has a wrong value, or is longer than the server takes."),
+    422: ("invalid", "The body is no JSON, or a field is missing, wrong, or too long."),
     429: ("overloaded", "As many requests are waiting as the server lets wait."),
     500: ("internal", "The server failed; its log says how, under this X-Request-ID."),
     503: ("not_ready", "The model is not loaded yet, or the server is stopping."),
