@@ -122,7 +122,8 @@ def test_full_windows_are_exported(tmp_path: Path) -> None:
 
 def test_a_context_first_tokenizer_is_exported(exported: Path, tmp_path: Path) -> None:
     tokenizer = kind("left-padded").tokenizer
-    folder = save_reader(tmp_path / "reader", vocab_size=tokenizer.get_vocab_size())
+    sizes: dict[str, Any] = {"vocab_size": tokenizer.get_vocab_size(), "type_vocab_size": 3}
+    folder = save_reader(tmp_path / "reader", **sizes)
     (folder / "spanwise.json").unlink()  # a checkpoint of the Hub
     PairTokenizer(tokenizer, kind("left-padded").config).save(folder)
     export_model(folder, tmp_path / "out")

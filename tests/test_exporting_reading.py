@@ -101,7 +101,7 @@ def test_an_export_that_names_no_weights_cannot_be_trained_on(
     ):
         pass
     with (
-        pytest.raises(CheckpointError, match=r"no tensor 'gone_zero_point', which spanwise\.json"),
+        pytest.raises(CheckpointError, match=r"no tensor 'gone_quantized', which spanwise\.json"),
         unexported(exported, {"a": ["gone", False]}),
     ):
         pass
