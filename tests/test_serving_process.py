@@ -172,6 +172,7 @@ def test_a_port_that_is_taken_ends_the_command(run: Callable[..., str]) -> None:
     [
         (("--queue", "0"), "queue is 0; it must be above 0"),
         (("--timeout", "nan"), "timeout is nan; it must be above 0"),
+        (("--timeout", "inf"), "timeout is inf; it must be above 0, and finite"),
         (("--token", " "), "the token is empty or has other than printable ASCII"),
         (("--host", "nowhere.invalid"), "nothing can listen on nowhere.invalid port 8000"),
     ],
@@ -180,6 +181,13 @@ def test_flags_that_cannot_work_are_named(
     run: Callable[..., str], arguments: tuple[str, ...], message: str
 ) -> None:
     assert message in run(*arguments)
+
+
+def test_a_token_that_is_set_to_nothing_opens_no_server(
+    run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPANWISE_TOKEN", "")
+    assert "the token is empty" in run()
 
 
 def test_a_port_that_is_none_is_bad_usage(run: Callable[..., str]) -> None:

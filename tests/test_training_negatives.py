@@ -144,7 +144,13 @@ def test_exchanged_texts_change_places() -> None:
 def test_a_mill_that_is_also_written_small_is_no_name() -> None:
     document = _Document()
     document.add("We met Ada Green. Then the Mill burnt; a mill of Tom Brown.")
-    assert list(document.all["name"]) == ["Ada Green", "Tom Brown"]
+    assert document.all["name"] == ["Ada Green", "Tom Brown"]
+
+
+def test_a_paragraph_may_belong_to_two_documents() -> None:
+    twice = [EXAMPLES[0], replace(EXAMPLES[1], title="Fire")]
+    config = NegativesConfig(exchanged=1.0, foreign=1.0, removed=1.0)
+    assert len(add_negatives(twice, config, seed=0)) > 2
 
 
 def test_a_seed_gives_one_choice() -> None:

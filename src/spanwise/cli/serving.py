@@ -1,11 +1,14 @@
 """`serve`: a reader over HTTP."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from spanwise.cli.reading import Device, Dtype, Model, Revision
 from spanwise.errors import MissingExtra
+
+_TOKEN = "SPANWISE_TOKEN"  # noqa: S105 - the variable's name
 
 _EXAMPLES = """\b
 Examples:
@@ -27,7 +30,7 @@ def serve(
     ] = 8000,
     token: Annotated[
         str | None,
-        typer.Option(envvar="SPANWISE_TOKEN", help="Clients must bring it as a bearer token."),
+        typer.Option(envvar=_TOKEN, help="Clients must bring it as a bearer token."),
     ] = None,
     origin: Annotated[
         list[str] | None,
@@ -56,6 +59,8 @@ def serve(
         raise
     from spanwise.reader import Reader
 
+    if token is None and _TOKEN in os.environ:
+        token = ""  # set, but empty: refused below, rather than an open server
     limits = Limits(
         body=max_body,
         question=max_question,

@@ -39,10 +39,10 @@ class Limits:
     timeout: float = 30.0
 
     def __post_init__(self) -> None:
-        """Refuse limits that let nothing through."""
+        """Refuse limits that let nothing through, or are none."""
         problems = [
-            f"{name} is {value}; it must be above 0" for name, value in vars(self).items()
-            if not value > 0
+            f"{name} is {value}; it must be above 0, and finite"
+            for name, value in vars(self).items() if not 0 < value < float("inf")
         ]  # fmt: skip
         if problems:
             raise ConfigError(problems)

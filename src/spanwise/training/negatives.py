@@ -51,7 +51,7 @@ def add_negatives(
         made += [replace(e, id=f"{e.id}#again-{number}") for e in examples if e.answers == ()]
     answerable = [example for example in examples if example.answers]
     documents: dict[str, _Document] = defaultdict(_Document)
-    for context, title in {example.context: example.title for example in examples}.items():
+    for title, context in dict.fromkeys((e.title, e.context) for e in examples):
         documents[title].add(context)
 
     def exchanged(example: Example, how: str) -> Example | None:
@@ -85,7 +85,8 @@ class _Document:
 
     def __init__(self) -> None:
         self.paragraphs: dict[str, dict[str, list[str]]] = {}
-        self.all: dict[str, dict[str, None]] = {kind: {} for kind in _KINDS}  # in their order
+        self.all: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+        self._known: set[str] = set()
 
     def add(self, paragraph: str) -> None:
         own = {kind: sorted({*which.findall(paragraph)} - {""}) for kind, which in _KINDS.items()}
@@ -93,7 +94,8 @@ class _Document:
         own["name"] = [name for name in own["name"] if name.casefold() not in small]
         self.paragraphs[paragraph] = own
         for kind, found in own.items():
-            self.all[kind] |= dict.fromkeys(found)
+            self.all[kind] += [text for text in found if text not in self._known]
+            self._known.update(found)
 
 
 def _put_elsewhere(example: Example, document: _Document, draw: random.Random) -> Example | None:
@@ -158,7 +160,7 @@ def _choose(example: Example, document: _Document, draw: random.Random) -> _Pair
     draw.shuffle(shared)
     for text, kind in shared:
         near = draw.random() < 1 / 2
-        others = here[kind] if near else list(document.all[kind])
+        others = here[kind] if near else document.all[kind]
         alike = draw.sample(others, min(_TRIED, len(others)))
         if kind == "number":  # a year for a year
             alike = [other for other in alike if len(other) == len(text)]
