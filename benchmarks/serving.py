@@ -5,7 +5,7 @@ Then spanwise alone, with a short queue, is sent twice what it can answer.
 
 Examples:
     python -m benchmarks.serving --model runs/baseline-int8
-    python -m benchmarks.serving --model runs/baseline-int8 --seconds 3 --overload-seconds 3
+    python -m benchmarks.serving --model runs/baseline --dtype bfloat16 --seconds 3
 """
 
 import argparse
@@ -40,7 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--model", required=True, help="folder that 'spanwise export --int8' wrote")
+    parser.add_argument("--model", required=True, help="what spanwise serves, an export for one")
+    parser.add_argument("--dtype", default="float32", help="that it is served in")
     parser.add_argument("--usual", default=str(inputs.reader()), help="the same model for torch")
     parser.add_argument("--data", help="a folder of SQuAD-form files; else the sample is repeated")
     parser.add_argument("--clients", type=int, default=64)
@@ -61,7 +62,8 @@ def main() -> None:
         "machine": machine(),
     }
     RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{result['machine']['name']}.json"
+    precision = "" if flags.dtype == "float32" else f"-{flags.dtype}"
+    file = RESULTS / f"{result['machine']['name']}{precision}.json"
     file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     shown = {name: value for name, value in result.items() if name not in {"machine", "flags"}}
     print(json.dumps(shown, indent=1))
@@ -83,7 +85,7 @@ def _bodies(data: str | None) -> list[bytes]:
 def side_by_side(flags: argparse.Namespace, bodies: Sequence[bytes]) -> dict[str, Any]:
     """Throughput and times of both servers, loaded in turn."""
     loads: dict[str, list[Load]] = {"spanwise": [], "usual": []}
-    with _spanwise(flags.model) as (ours, _), _usual(flags.usual) as usual:
+    with _spanwise(flags) as (ours, _), _usual(flags.usual) as usual:
         ports = {"spanwise": ours, "usual": usual}
         for port in ports.values():  # what a first call sets up is no part of it
             asyncio.run(closed_loop(port, bodies, clients=4, seconds=1))
@@ -116,7 +118,7 @@ def _figures(load: Load) -> dict[str, Any]:
 
 def overload(flags: argparse.Namespace, bodies: Sequence[bytes], rate: float) -> dict[str, Any]:
     """What becomes of requests that come twice as fast as they can be answered."""
-    with _spanwise(flags.model, "--queue", str(flags.queue)) as (port, process):
+    with _spanwise(flags, "--queue", str(flags.queue)) as (port, process):
         asyncio.run(closed_loop(port, bodies, clients=4, seconds=1))
         before = _megabytes(process)
         load = asyncio.run(open_loop(port, bodies, rate=rate, seconds=flags.overload_seconds))
@@ -131,10 +133,11 @@ def overload(flags: argparse.Namespace, bodies: Sequence[bytes], rate: float) ->
 
 
 @contextmanager
-def _spanwise(model: str, *flags: str) -> Iterator[tuple[int, int]]:
+def _spanwise(flags: argparse.Namespace, *more: str) -> Iterator[tuple[int, int]]:
     """Port and process of a `spanwise serve`."""
     port = _free_port()
-    command = [sys.executable, "-m", "spanwise", "serve", model, "--port", str(port), *flags]
+    serve = [sys.executable, "-m", "spanwise", "serve", flags.model, "--dtype", flags.dtype]
+    command = [*serve, "--port", str(port), *more]
     with _process(command, port) as process:
         yield port, process
 
