@@ -72,6 +72,12 @@ def test_an_export_holds_all_that_a_reader_needs(reader: Path, exported: Path) -
     same_answers(reader, exported)
 
 
+def test_an_export_says_nothing_of_the_machine(exported: Path) -> None:
+    graph = (exported / "model.onnx").read_bytes()
+    for place in (Path(torch.__file__).parent, Path(parity.__file__).parent):
+        assert str(place).encode() not in graph
+
+
 def read_padded(folder: Path, exported: Path) -> None:
     """The graph itself takes batches of any size and length, padding included."""
     network = load_reader_model(folder, {"kind": "linear"})

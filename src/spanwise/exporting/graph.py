@@ -72,6 +72,17 @@ def write_graph(model: nn.Module, file: Path, *, name: str) -> None:
             f"{name}: PyTorch {torch.__version__} cannot export models of type "
             f"{config.model_type!r} to ONNX: {type(error).__name__}: {reason}; use it with torch"
         ) from error
+    _forget_origins(file)
+
+
+def _forget_origins(file: Path) -> None:
+    """Take out where the exporter says that each node came from: paths of this machine."""
+    model = onnx.load(file)
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (model, graph, *graph.node, *values):
+        del part.metadata_props[:]
+    onnx.save(model, file)
 
 
 def match_parameters(model: nn.Module, file: Path) -> dict[str, list[Any]]:
