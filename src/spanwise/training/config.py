@@ -136,7 +136,7 @@ class TrainConfig:
         window: how text becomes windows.
         decode: how answers are read off.
         head: the span head.
-        negatives: unanswerable questions made for training.
+        negatives: questions made for training, most of them unanswerable.
         fit: how weights are fitted.
     """
 
