@@ -9,7 +9,7 @@ from typing import NamedTuple
 from spanwise.auditing.findings import Kind
 from spanwise.corpus.checks import show
 from spanwise.schema import Gold, Ints
-from spanwise.windows import label_tokens
+from spanwise.windows import is_mark, label_tokens
 
 
 class Covered(NamedTuple):
@@ -42,6 +42,8 @@ def cover(gold: Gold, context: str, offsets: Ints) -> Covered | None:
     pieces = offsets[tokens[0] : tokens[1] + 1].tolist()
     start, end = pieces[0][0], pieces[-1][1]
     end -= len(context[start:end]) - len(context[start:end].rstrip())
+    while is_mark(context[end : end + 1]) and label_tokens(offsets, end, end + 1) is None:
+        end += 1
     seen = set().union(*(range(*piece) for piece in pieces))
     unseen = [character for at, character in enumerate(gold.text, gold.start) if at not in seen]
     return Covered(

@@ -3,6 +3,7 @@
 This module knows nothing about questions, windows or labels.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from spanwise.windows.pairing import PairTokenizer
 Longs = NDArray[np.int64]
 
 _AT_ONCE = 1 << 20  # characters looked at in one go
+_LAST_MARK = 0x1E94A  # but for variation selectors beyond U+E0000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class Texts:
         start, end = (int(offsets.min()), int(offsets.max())) if len(offsets) else (0, 0)
         while start > 0 and text[start - 1].isspace():  # no run of blanks is cut
             start -= 1
-        while end < len(text) and text[end].isspace():
+        while end < len(text) and (text[end].isspace() or is_mark(text[end])):
             end += 1
         splits = np.array([0, len(ids)])
         return cls(
@@ -116,27 +118,79 @@ class Texts:
         return self.tokens.offsets + shifts[:, None]
 
     def edges(self) -> Ints:
-        """(P, 2) offsets with blanks trimmed: where an answer at this token would start and end."""
+        """(P, 2) where an answer at this token would start and end.
+
+        Offsets, but blanks are trimmed, and an end takes in the marks behind it that no token
+        covers: accents that the tokenizer strips, or joins with their letter.
+        """
         joined = "\0".join(["", *self.texts, ""])
-        parts = [joined[n : n + _AT_ONCE] for n in range(0, len(joined), _AT_ONCE)]
-        blank = np.concatenate([_is_blank(part) for part in parts])
-        run = np.flatnonzero(blank[1:] != blank[:-1]) + 1  # where runs of blanks begin and end
+        blank = _look_up(joined, _blanks())
+        run = _borders(blank)
         edges = self.tokens.offsets.copy()
-        for side, place in enumerate(self.places.T):
+        places = self.places
+        for side, place in enumerate(places.T):
             # A start is moved to the end of the run that it stands in, an end to its beginning. The
             # character between two texts is none, so no run leaves its text.
             (rows,) = np.nonzero(blank[place - side])
             bound = np.searchsorted(run, place[rows] - side, side="right") - side
             edges[rows, side] += (run[bound] - place[rows]).astype(np.int32)
+        if not joined.isascii():
+            edges[:, 1] += _marks_behind(places, joined, blank)
         return edges
 
 
-def _is_blank(text: str) -> NDArray[np.bool_]:
-    """(n,) which characters `str.strip` takes off; none of them lies beyond U+3000."""
-    codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    return _blanks()[np.minimum(codes, 0x3001)]
+def is_mark(character: str) -> bool:
+    """Whether a character goes on from the one before it: an accent, a part of a syllable.
+
+    Args:
+        character: "" is none.
+    """
+    return bool(character and _look_up(character, _marks())[0])
+
+
+def _look_up(text: str, table: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n,) what a table says of each character; its last entry stands for all beyond."""
+    parts = (text[n : n + _AT_ONCE] for n in range(0, len(text), _AT_ONCE))
+    codes = (np.frombuffer(part.encode("utf-32-le"), dtype=np.uint32) for part in parts)
+    return np.concatenate([table[np.minimum(some, len(table) - 1)] for some in codes])
+
+
+def _borders(flags: NDArray[np.bool_]) -> Longs:
+    """Where runs of equal flags begin, but for the first."""
+    return np.flatnonzero(flags[1:] != flags[:-1]) + 1
+
+
+def _marks_behind(places: Longs, joined: str, blank: NDArray[np.bool_]) -> Ints:
+    """(P,) how many marks that no token covers follow on each; none on an empty or blank one."""
+    start, end = places.T
+    behind = np.zeros(len(places), dtype=np.int32)
+    loose = _look_up(joined, _marks())
+    if loose.any():
+        loose &= ~_is_covered(start, end, size=len(joined))
+        run = _borders(loose)
+        (rows,) = np.nonzero(loose[end] & (start < end) & ~blank[end - 1])
+        behind[rows] = run[np.searchsorted(run, end[rows], side="right")] - end[rows]
+    return behind
+
+
+def _is_covered(start: Longs, end: Longs, *, size: int) -> NDArray[np.bool_]:
+    """(size,) which places lie within a token."""
+    open_tokens = np.zeros(size, dtype=np.int16)  # few stand over one character
+    np.add.at(open_tokens, start, np.int16(1))  # an int of Python's would take ten times as long
+    np.add.at(open_tokens, end, np.int16(-1))
+    return np.cumsum(open_tokens, out=open_tokens) > 0
 
 
 @cache
 def _blanks() -> NDArray[np.bool_]:
+    """What `str.strip` takes off; the last is U+3000."""
     return np.array([chr(code).isspace() for code in range(0x3002)])
+
+
+@cache
+def _marks() -> NDArray[np.bool_]:
+    """Combining marks, vowels and finals of Korean syllables, and half-width voicing marks."""
+    flags = [unicodedata.category(chr(code)).startswith("M") for code in range(_LAST_MARK + 2)]
+    for first, last in ((0x1160, 0x11FF), (0xD7B0, 0xD7FF), (0xFF9E, 0xFF9F)):
+        flags[first : last + 1] = [True] * (last + 1 - first)
+    return np.array(flags)
