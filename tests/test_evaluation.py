@@ -6,9 +6,28 @@ from typing import Any, cast
 
 import pytest
 
-from spanwise.errors import DataError
-from spanwise.evaluation import evaluate, fit_calibration, score_spans
-from spanwise.schema import Answer, Example, Gold, Prediction, ReaderSettings
+from spanwise.backends import FakeBackend
+from spanwise.errors import ConfigError, DataError
+from spanwise.evaluation import (
+    evaluate,
+    fit_calibration,
+    recalibrated,
+    report_predictions,
+    score_spans,
+    slice_scores,
+)
+from spanwise.reader import Reader
+from spanwise.schema import (
+    Answer,
+    Calibration,
+    DecodeSettings,
+    Example,
+    Gold,
+    Prediction,
+    ReaderSettings,
+)
+from spanwise.windows import PairTokenizer
+from tests.conftest import make_colours, make_tokenizer
 
 
 def example(key: str, gold: str = "") -> Example:
@@ -21,9 +40,9 @@ def prediction(key: str, text: str, null: float) -> Prediction:
     return Prediction(
         id=key,
         answers=(answer,),
-        null_score=0.0,
+        null_score=1.0 + math.log(null / (1 - null)),  # what makes null as probable
         null_probability=null,
-        best=answer,
+        best=answer if null <= 0.5 else None,
         calibrated=False,
     )
 
@@ -68,9 +87,89 @@ def test_one_kind_of_question_has_no_auroc() -> None:
 def test_the_fitted_threshold_has_the_best_f1_of_all() -> None:
     calibration = fit_calibration(EXAMPLES, PREDICTIONS, fitted_on="dev.json")
     assert calibration.fitted_on == "dev.json"
-    fitted = score_spans(EXAMPLES, PREDICTIONS, threshold=calibration.threshold)["f1"]
-    others = [score_spans(EXAMPLES, PREDICTIONS, threshold=t / 100)["f1"] for t in range(101)]
-    assert math.isclose(fitted, max(others))
+    fitted = recalibrated(PREDICTIONS, calibration)
+    best = score_spans(EXAMPLES, fitted, threshold=calibration.threshold)["f1"]
+    others = [score_spans(EXAMPLES, fitted, threshold=t / 100)["f1"] for t in range(101)]
+    assert math.isclose(best, max(others))
+
+
+def test_the_fitted_threshold_has_the_precision_asked_for() -> None:
+    calibration = fit_calibration(EXAMPLES, PREDICTIONS, fitted_on="dev.json", target_precision=1)
+    fitted = recalibrated(PREDICTIONS, calibration)
+    assert [p.best is not None for p in fitted] == [True, False, False, False]
+    with pytest.raises(ConfigError, match=r"a precision of 0\.9 is not reached"):
+        fit_calibration(EXAMPLES[1:], PREDICTIONS[1:], fitted_on="", target_precision=0.9)
+
+
+def test_other_calibrations_need_no_second_reading() -> None:
+    """As a decoder that had the calibration from the start would say it."""
+    other = Calibration(
+        temperature=1.7, null_scale=0.6, null_bias=-0.4, threshold=0.35, fitted_on="dev.json"
+    )
+    examples = make_colours(20, seed=1, unanswerable=0.5)
+    for use_null in (True, False):
+        plain, wanted = (read(examples, one, use_null=use_null) for one in (Calibration(), other))
+        found = recalibrated(plain, other, use_null=use_null)
+        assert {p.best is None for p in wanted} == ({True, False} if use_null else {False})
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert ours == theirs
+        assert recalibrated(found, Calibration(), use_null=use_null) == plain
+
+
+def read(examples: list[Example], calibration: Calibration, *, use_null: bool) -> list[Prediction]:
+    """What a reader says that takes words for answers which are none."""
+    tokenizer = PairTokenizer(make_tokenizer(), {"cls_token": "[CLS]", "pad_token": "[PAD]"})
+    scores = {"red": 3.0, "green": 2.5, "blue": 1.0, "the": 0.5, "lamp": 0.3}
+    settings = ReaderSettings(
+        calibration=calibration, decode=DecodeSettings(n_best=4, use_null=use_null)
+    )
+    return Reader(FakeBackend(scores, tokenizer, null=1.5), tokenizer, settings).predict(examples)
+
+
+def test_a_report_says_what_probabilities_are_worth() -> None:
+    reader = cast("Any", SimpleNamespace(predict=lambda *_, **__: PREDICTIONS))
+    reader.settings = ReaderSettings()
+    report = evaluate(reader, EXAMPLES)
+    assert list(report.exact) == [1, 0, 1, 0]
+    assert list(report.f1) == pytest.approx([1, 2 / 3, 1, 0])
+    assert list(report.span_exact) == [1, 0, 0, 0]
+    overall = report.overall
+    confidence, right = [0.9, 0.7, 0.6, 0.8], [1, 0, 1, 0]  # of c: that of null
+    gaps = [abs(stated - was) for stated, was in zip(confidence, right, strict=True)]
+    assert overall["ece"] == pytest.approx(sum(gaps) / 4)  # every question is a bin of its own
+    assert overall["ece_uncalibrated"] == pytest.approx(overall["ece"])
+    assert overall["brier"] == pytest.approx(sum(gap**2 for gap in gaps) / 4)
+    assert 0 <= overall["ece_low"] < overall["ece_high"]
+    assert overall["exact_low"] <= overall["exact"] <= overall["exact_high"]
+    assert overall["f1_low"] < overall["f1"] < overall["f1_high"]
+    assert overall["answered_at_80"] == overall["answered_at_90"] == 25.0  # a alone
+
+
+def test_calibration_error_before_is_of_the_same_decisions() -> None:
+    calibration = Calibration(temperature=3.0, null_bias=-2.0, threshold=0.1, fitted_on="dev")
+    predictions = recalibrated(PREDICTIONS, calibration)
+    report = report_predictions(
+        EXAMPLES, predictions, settings=ReaderSettings(calibration=calibration)
+    )
+    plain = [
+        p.answers[0].probability if new.best else p.null_probability
+        for p, new in zip(PREDICTIONS, predictions, strict=True)
+    ]
+    gaps = [abs(stated - was) for stated, was in zip(plain, report.exact, strict=True)]
+    assert report.overall["ece_uncalibrated"] == pytest.approx(sum(gaps) / 4)
+    assert report.overall["ece"] != report.overall["ece_uncalibrated"]
+
+
+def test_slices_are_scored_worst_first() -> None:
+    report = report_predictions(EXAMPLES, PREDICTIONS, settings=ReaderSettings())
+    labels = {"colour": ("red", "red", "blue", ""), "size": ("big",) * 4}
+    found = slice_scores(labels, report)
+    assert [(one.dimension, one.label, one.count) for one in found] == [
+        ("size", "big", 4), ("colour", "red", 2), ("colour", "blue", 1),
+    ]  # fmt: skip
+    assert found[1].f1.value == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert found[1].exact.value == 50.0
+    assert [one.count for one in slice_scores(labels, report, fewest=2)] == [4, 2]
 
 
 def test_a_question_without_any_span_counts_as_given_up() -> None:

@@ -46,6 +46,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {  # both included
     "n_best": (1, float("inf")),
     "max_answer_tokens": (1, float("inf")),
     "temperature": (1e-6, 1e6),
+    "null_scale": (1e-6, 1e6),
+    "null_bias": (-1e6, 1e6),
     "threshold": (0, 1),
 }
 
@@ -137,6 +139,12 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def checkpoint_files(folder: str | Path) -> list[Path]:
+    """The files of a folder that make a model: weights, tokenizer, settings; no others."""
+    files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
+    return [file for file in files if any(file.match(pattern) for pattern in _PATTERNS)]
 
 
 def write_settings(folder: str | Path, settings: ReaderSettings) -> None:

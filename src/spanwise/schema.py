@@ -63,7 +63,8 @@ class Windows:
         type_ids: (N,) segment ids.
         offsets: (N, 2) characters of the context as the tokenizer gives them; -1 outside it.
         edges: (N, 2) first character and end of an answer that starts, or ends, at this token,
-            blanks trimmed; -1 outside the context. A blank token's start is at or after its end.
+            blanks trimmed, accents without a token taken in; -1 outside the context. A blank
+            token's start is at or after its end.
         example: (W,) position of the window's example in the input.
         null_position: (W,) token within the window whose logits mean "no answer here".
         first: (W,) label, token within the window; the null position where no answer lies wholly
@@ -218,15 +219,64 @@ class Calibration:
     """What was fitted on held-out data; saved with the model and used everywhere.
 
     Attributes:
-        temperature: divides scores before the softmax.
+        temperature: divides scores before the softmax over the spans.
+        null_scale: how much the margin of null over the spans counts, above 0.
+        null_bias: what is added to it, in logits.
         threshold: a question is judged unanswerable where its null probability is greater.
         fitted_on: what it was fitted on; empty where nothing was fitted: probabilities are
             uncalibrated.
     """
 
     temperature: float = 1.0
+    null_scale: float = 1.0
+    null_bias: float = 0.0
     threshold: float = 0.5
     fitted_on: str = ""
+
+    def probabilities(
+        self, score: NDArray[Any], null_score: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Turn the scores of each question into probabilities, which add up to 1.
+
+        With nothing fitted this is one softmax over the spans and null.
+
+        Args:
+            score: (Q, K) of the spans, the best first; -inf after the last.
+            null_score: (Q,) -inf for a reader whose null score means nothing.
+
+        Returns:
+            (Q, K) of the spans and (Q,) of null.
+
+        Source: temperature, Guo et al. 2017; scale and bias, Platt 1999.
+        """
+        share, margin = self.share_and_margin(score, null_score)
+        with np.errstate(divide="ignore", over="ignore"):
+            odds = np.exp(-(self.null_scale * margin + self.null_bias))  # of the spans over null
+            share *= (1 / (1 + 1 / odds))[:, None]
+            return share, 1 / (1 + odds)
+
+    def share_and_margin(
+        self, score: NDArray[Any], null_score: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What `probabilities` rests on: the spans among themselves, and null against them.
+
+        Returns:
+            (Q, K) softmax of `score / temperature`, and (Q,) margin of null in logits,
+            `null_score / temperature - logsumexp(score / temperature)`: a reader may know its spans
+            well and null badly, so scale and bias act on this alone.
+        """
+        peak = np.where(np.isfinite(score[:, 0]), score[:, 0], 0.0)
+        weight = np.subtract(score, peak[:, None], dtype=np.float64)
+        weight /= self.temperature
+        np.exp(weight, out=weight)
+        # A running sum, unlike a plain one, is the same to a bit however many zeros follow.
+        total = np.cumsum(weight, axis=1)[:, -1]  # at least 1, or 0 where there is no span
+        weight /= np.maximum(total, 1.0)[:, None]
+        margin = np.subtract(null_score, peak, dtype=np.float64) / self.temperature
+        some = (total > 0) & (null_score > -np.inf)
+        margin[some] -= np.log(total[some])
+        margin[(total == 0) & (null_score > -np.inf)] = np.inf
+        return weight, margin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,17 +304,26 @@ class ReaderSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The scores of one evaluation, in percent.
+    """The scores of one evaluation.
 
     Attributes:
-        overall: official keys (`exact`, `f1`, `total`, `HasAns_exact`, …) at the stored threshold,
-            then `best_exact`, `best_f1` and their thresholds: the oracle, fitted on the same data.
-        threshold: the null probability above which a question counts as unanswerable.
-        provenance: model, data, settings, versions.
+        overall: percent under the official keys (`exact`, `f1`, `total`, `HasAns_exact`, …) at the
+            stored threshold, then `best_exact`, `best_f1` and their thresholds: the oracle, fitted
+            on the same data; and the keys that `evaluate` adds.
+        exact: 1 or 0 for each question, in the order of the data, at the stored threshold.
+        f1: between 0 and 1 for each question, likewise.
+        span_exact: as `exact`, were the reader never to abstain.
+        span_f1: as `f1`, likewise.
+        language: whose rules the answers were compared by.
+        settings: of the reader.
         predictions: one for each question, in the order of the data.
     """
 
     overall: dict[str, float]
-    threshold: float
-    provenance: dict[str, Any]
+    exact: tuple[float, ...]
+    f1: tuple[float, ...]
+    span_exact: tuple[float, ...]
+    span_f1: tuple[float, ...]
+    language: str
+    settings: ReaderSettings
     predictions: tuple[Prediction, ...]

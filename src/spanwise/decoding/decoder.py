@@ -29,12 +29,14 @@ class Decoder:
         """Take what is saved with the model.
 
         Raises:
-            ConfigError: `n_best`, `max_answer_tokens` or `temperature` is not above 0.
+            ConfigError: `n_best`, `max_answer_tokens`, `temperature` or `null_scale` is not a
+                number above 0.
         """
         above_zero = {
             "n_best": settings.n_best,
             "max_answer_tokens": settings.max_answer_tokens,
             "temperature": calibration.temperature,
+            "null_scale": calibration.null_scale,
         }
         problems = [
             f"{name} is {value}: give a finite number above 0"
@@ -97,7 +99,8 @@ class Decoder:
             )
         texts = _Texts(contexts)
         rows = self._best_of_questions(ids, texts)
-        probability, null_probability = self._softmax(rows)
+        null_score = rows.null_score if self._settings.use_null else np.full(len(ids), NOTHING)
+        probability, null_probability = self._calibration.probabilities(rows.score, null_score)
         is_null = self._settings.use_null & (null_probability > self._calibration.threshold)
         calibrated = bool(self._calibration.fitted_on)
         return [
@@ -142,23 +145,6 @@ class Decoder:
                 f"{[ids[n] for n in missing[:5]]}: add every batch before asking for predictions"
             )
         return rows
-
-    def _softmax(self, rows: Rows) -> tuple[_Scores, _Scores]:
-        """Probabilities of the spans (R, K) and of null (R,)."""
-        null_score = rows.null_score.astype(np.float64)
-        if not self._settings.use_null:
-            null_score[:] = NOTHING
-        peak = np.maximum(null_score, rows.score[:, 0])
-        peak[peak == NOTHING] = 0.0
-        weight = np.subtract(rows.score, peak[:, None], dtype=np.float64)
-        weight /= self._calibration.temperature
-        np.exp(weight, out=weight)
-        null_weight = np.exp((null_score - peak) / self._calibration.temperature)
-        # A running sum, unlike a plain one, is the same to a bit however many zeros follow.
-        total = np.cumsum(weight, axis=1)[:, -1] + null_weight
-        total = np.maximum(total, 1.0)  # the best weighs 1; only where there is nothing, 0 is less
-        weight /= total[:, None]
-        return weight, null_weight / total
 
 
 class _Texts:

@@ -4,13 +4,12 @@ This module knows nothing about files.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from spanwise.backends import Backend
 from spanwise.errors import ParityError
-from spanwise.evaluation import evaluate, fit_calibration, score_spans
+from spanwise.evaluation import evaluate, fit_calibration, recalibrated, score_spans
 from spanwise.reader import Reader
 from spanwise.schema import Batch, Calibration, Example
 
@@ -63,7 +62,7 @@ def check_logits(apart: float, name: str) -> None:
 def recalibrate(
     ours: Reader, theirs: Reader, examples: Sequence[Example], *, most: float
 ) -> tuple[Calibration, tuple[float, float]]:
-    """Fit the threshold of a reader in eight bits anew, and see what they cost.
+    """Fit the calibration of a reader in eight bits anew, and see what they cost.
 
     Args:
         ours: in eight bits, with the calibration of the other. What is not calibrated stays so.
@@ -78,12 +77,13 @@ def recalibrate(
         ParityError: ours is further below.
     """
     report, calibration = evaluate(ours, examples), ours.settings.calibration
+    use_null = ours.settings.decode.use_null
     found, wanted = report.overall["f1"], evaluate(theirs, examples).overall["f1"]
     if calibration.fitted_on:
         on = f"{calibration.fitted_on.removesuffix(_EIGHT_BITS)}{_EIGHT_BITS}"
-        threshold = fit_calibration(examples, report.predictions, fitted_on=on).threshold
-        calibration = replace(calibration, threshold=threshold, fitted_on=on)
-        found = score_spans(examples, report.predictions, threshold=threshold)["f1"]
+        calibration = fit_calibration(examples, report.predictions, fitted_on=on, use_null=use_null)
+        predictions = recalibrated(report.predictions, calibration, use_null=use_null)
+        found = score_spans(examples, predictions, threshold=calibration.threshold)["f1"]
     if found < wanted - most:
         raise ParityError(
             f"in eight bits F1 is {found:.2f} on {len(examples)} questions, in float32 "

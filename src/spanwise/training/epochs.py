@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from spanwise.checkpoints import atomic_folder, write_settings
 from spanwise.errors import ConfigError
-from spanwise.evaluation import fit_calibration, score_spans
+from spanwise.evaluation import fit_calibration, recalibrated, score_spans
 from spanwise.model import save_model
 from spanwise.schema import Calibration, ReaderSettings
 from spanwise.training.clock import Clock
@@ -219,10 +219,11 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         examples = self.dev.examples
         if not examples:
             return Trained(folder=folder, epoch=epoch, scores={}, calibration=Calibration())
-        predictions = self.dev.read()
-        calibration = fit_calibration(
-            examples, predictions, fitted_on=", ".join(Path(file).name for file in self.config.dev)
-        )
+        read = self.dev.read()
+        use_null = self.settings.decode.use_null
+        fitted_on = ", ".join(Path(file).name for file in self.config.dev)
+        calibration = fit_calibration(examples, read, fitted_on=fitted_on, use_null=use_null)
+        predictions = recalibrated(read, calibration, use_null=use_null)
         scores = score_spans(examples, predictions, threshold=calibration.threshold)
         logger.info(
             "epoch %d: EM %.1f, F1 %.1f on dev at threshold %.3f",
