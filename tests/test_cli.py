@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spanwise.checkpoints import OFFLINE_ENCODER, write_settings
+from spanwise.checkpoints import OFFLINE_ENCODER, read_settings, write_settings
 from spanwise.cli import demo, main
 from spanwise.cli.terminal import highlight
 from spanwise.corpus import read_examples, write_examples
@@ -71,7 +72,10 @@ def data(tmp_path: Path) -> Path:
     return file
 
 
-VERBS = ["audit", "train", "evaluate", "score", "answer", "export", "serve", "demo"]
+VERBS = [
+    "audit", "train", "evaluate", "score", "compare", "calibrate", "answer", "export", "serve",
+    "demo",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -213,6 +217,25 @@ def test_score_with_probabilities_adds_the_best_thresholds(
     assert {"best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"} <= set(scores)
     assert scores["best_f1_thresh"] == 0.1
     assert run("score", data, predictions, "--rules", "3").status == 2
+
+
+def test_score_compares_as_the_language_does_and_says_which(run: Run, tmp_path: Path) -> None:
+    file, predictions = tmp_path / "data.jsonl", tmp_path / "p.json"
+    context = "Der Turm steht auf dem Berg, und das Tor ist nicht weit."
+    gold = Gold(text="dem Berg", start=19, end=27)
+    example = Example(id="x", question="Wo ist der Turm?", context=context, answers=(gold,))
+    write_examples(file, [example], form="jsonl")
+    predictions.write_text('{"x": "der Berg"}')
+    done = run("score", file, predictions, "--json")
+    assert (json.loads(done.out)["exact"], json.loads(done.out)["language"]) == (100, "de")
+    assert "language: de (guessed from the data; --language sets it)" in " ".join(done.err.split())
+    done = run("score", file, predictions, "--language", "en", "--json")
+    assert (json.loads(done.out)["exact"], json.loads(done.out)["language"]) == (0, "en")
+    assert "guessed" not in done.err
+    assert "texts compared as de" in run("score", file, predictions).out
+    done = run("score", file, predictions, "--language", "fr")
+    assert done.status == 2
+    assert "'fr': there are en, de, es" in " ".join(done.err.split())
 
 
 def test_evaluate_reads_on_past_a_faulty_question(run: Run, tmp_path: Path, reader: Path) -> None:
@@ -429,3 +452,79 @@ def test_answer_tells_two_texts_of_one_name_apart(run: Run, tmp_path: Path, read
     file = tmp_path / "text.txt"
     file.write_text("the red lamp")
     assert run("answer", reader, "-q", "which ?", "-c", file, "-c", file, "--top-k", 9).status == 0
+
+
+def test_evaluate_says_what_its_numbers_are_worth(run: Run, reader: Path, data: Path) -> None:
+    done = run("evaluate", reader, data)
+    assert "95 % intervals of both over all: EM " in done.out
+    assert "a perfectly calibrated reader would show 0." in done.out
+    assert "language: en (guessed from the data; --language sets it)" in done.err
+    told = json.loads(run("evaluate", reader, data, "--language", "de", "--json").out)
+    assert told["language"] == "de"
+    assert told["ece_low"] < told["ece_high"]
+    assert told["f1_low"] <= told["f1"] <= told["f1_high"]
+
+
+def test_compare_takes_models_and_predictions(
+    run: Run, tmp_path: Path, reader: Path, data: Path
+) -> None:
+    gold = {one.id: one.answers[0].text if one.answers else "" for one in read_examples(data)}
+    file = tmp_path / "gold.json"
+    file.write_text(json.dumps(gold))
+    done = run("compare", data, reader, file)
+    assert done.status == 0
+    assert f"only {file} is right: " in done.out
+    assert f"only {reader} is right: 0 questions" in done.out
+    assert "puts some " in done.out
+    told = json.loads(run("compare", data, reader, file, "--json").out)
+    assert told["second"]["exact"] == 100
+    assert told["difference"]["exact"]["value"] == pytest.approx(100 - told["first"]["exact"])
+    assert len(told["gained"]) == round(8 * told["difference"]["exact"]["value"] / 100)
+    nothing = run("compare", data, reader, tmp_path / "missing.json")
+    assert nothing.status == 1
+    assert "missing.json' is neither a folder here nor" in " ".join(nothing.err.split())
+
+
+def test_calibrate_writes_where_it_is_told(
+    run: Run, tmp_path: Path, reader: Path, data: Path
+) -> None:
+    done = run("calibrate", reader, data, "--out", tmp_path / "fitted", "--json")
+    told = json.loads(done.out)
+    fitted = read_settings(tmp_path / "fitted")
+    assert fitted is not None
+    assert fitted.calibration.fitted_on == "data.json"
+    assert fitted.calibration.threshold == told["threshold"]
+    assert fitted.calibration.temperature == told["temperature"] != 1
+    assert {file.name for file in (tmp_path / "fitted").iterdir()} == {
+        file.name for file in reader.iterdir()
+    }
+    stored = read_settings(reader)
+    assert stored is not None
+    assert not stored.calibration.fitted_on
+    scores = json.loads(run("evaluate", tmp_path / "fitted", data, "--json").out)
+    assert scores["f1"] == pytest.approx(told["after"]["f1"])
+    assert scores["ece"] == pytest.approx(told["after"]["ece"])
+
+
+def test_calibrate_changes_a_folder_in_its_place(
+    run: Run, tmp_path: Path, reader: Path, data: Path
+) -> None:
+    folder = Path(shutil.copytree(reader, tmp_path / "mine"))
+    done = run("calibrate", folder, data)
+    assert "calibration error (ECE)" in done.out
+    assert f"written to {folder}; score it on other questions" in " ".join(done.err.split())
+    fitted = read_settings(folder)
+    assert fitted is not None
+    assert fitted.calibration.temperature != 1
+    before = (folder / "spanwise.json").read_bytes()
+    refused = run("calibrate", folder, data, "--target-precision", "1")
+    assert refused.status == 1
+    assert "a precision of 1 is not reached at any threshold: the best is" in refused.err
+    assert (folder / "spanwise.json").read_bytes() == before
+
+
+def test_calibrate_does_not_write_into_the_package_or_the_hub(run: Run, data: Path) -> None:
+    for model in ("builtin", "deepset/tinyroberta-squad2"):
+        done = run("calibrate", model, data)
+        assert done.status == 1
+        assert f"{model} is not a folder of yours; say where to write with --out DIR" in done.err

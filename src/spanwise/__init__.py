@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spanwise.auditing import audit_examples, repair_examples
     from spanwise.backends import Backend, FakeBackend, OnnxBackend, TorchBackend
+    from spanwise.comparison import Comparison, compare_answers
     from spanwise.corpus import read_examples, scan_examples, write_examples
     from spanwise.errors import (
         AlignmentError,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
         ParityError,
         SpanwiseError,
     )
-    from spanwise.evaluation import evaluate
+    from spanwise.evaluation import evaluate, fit_calibration, recalibrated
     from spanwise.exporting import Exported, export_model
     from spanwise.metrics import score_predictions
     from spanwise.pipelines import pipeline
@@ -53,12 +54,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "auditing": ("audit_examples", "repair_examples"),
     "backends": ("Backend", "FakeBackend", "OnnxBackend", "TorchBackend"),
+    "comparison": ("Comparison", "compare_answers"),
     "corpus": ("read_examples", "scan_examples", "write_examples"),
     "errors": (
         "AlignmentError", "CheckpointError", "ConfigError", "DataError", "FormatError",
         "MissingExtra", "ParityError", "SpanwiseError",
     ),
-    "evaluation": ("evaluate",),
+    "evaluation": ("evaluate", "fit_calibration", "recalibrated"),
     "exporting": ("Exported", "export_model"),
     "metrics": ("score_predictions",),
     "pipelines": ("pipeline",),
@@ -83,6 +85,7 @@ __all__ = [
     "Backend",
     "Calibration",
     "CheckpointError",
+    "Comparison",
     "ConfigError",
     "DataError",
     "DecodeConfig",
@@ -110,12 +113,15 @@ __all__ = [
     "WindowSettings",
     "Windows",
     "audit_examples",
+    "compare_answers",
     "evaluate",
     "export_model",
+    "fit_calibration",
     "make_windows",
     "pipeline",
     "read_examples",
     "read_recipe",
+    "recalibrated",
     "repair_examples",
     "scan_examples",
     "score_predictions",

@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from spanwise import __version__
-from spanwise.cli import data, demo, exporting, reading, serving, training
+from spanwise.cli import data, demo, exporting, judging, reading, serving, training
 from spanwise.cli.terminal import stderr
 from spanwise.errors import SpanwiseError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (data, training, reading, exporting, serving, demo):
+for module in (data, training, reading, judging, exporting, serving, demo):
     module.register(app)
 
 

@@ -12,6 +12,13 @@ from rich.text import Text
 
 from spanwise.cli.terminal import prepare_file, print_json, score_table, stderr, stdout, visible
 from spanwise.errors import SHOWN, ConfigError, DataError
+from spanwise.metrics import (
+    LANGUAGES,
+    guess_language,
+    load_predictions,
+    load_probabilities,
+    score_predictions,
+)
 from spanwise.schema import Example, ReaderSettings
 
 if TYPE_CHECKING:
@@ -27,10 +34,25 @@ Columns = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
+
+def _check_language(language: str | None) -> str | None:
+    if language is not None and language not in LANGUAGES:
+        raise typer.BadParameter(f"{language!r}: there are {', '.join(LANGUAGES)}")
+    return language
+
+
+Language = Annotated[
+    str | None,
+    typer.Option(
+        callback=_check_language,
+        help=f"How answers are compared: {', '.join(LANGUAGES)}; by default as the data suggests.",
+    ),
+]
+
 _AUDIT_EXAMPLES = """\b
 Examples:
   spanwise audit train.json dev.json --model sentence-transformers/all-MiniLM-L6-v2 --show 3
-  spanwise audit train.json --fix repaired.json --strict
+  spanwise audit train.json --html audit.html --fix repaired.json --strict
 """
 
 _SCORE_EXAMPLES = """\b
@@ -55,6 +77,9 @@ def audit(
     fix: Annotated[
         Path | None, typer.Option(help="Write repaired data here: SQuAD JSON, or *.jsonl.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with pictures and all findings to this file.")
+    ] = None,
     as_json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on findings.")] = False,
     columns: Columns = None,
@@ -62,13 +87,17 @@ def audit(
     stride: Annotated[int | None, typer.Option(help="Tokens that windows share.")] = None,
 ) -> None:
     """Count what is in question-answer files and find what is wrong with them."""
-    from spanwise.auditing import audit_examples, repair_examples, sample_examples
-    from spanwise.corpus import scan_examples, write_examples
+    from spanwise.auditing import audit_examples, sample_examples
+    from spanwise.corpus import scan_examples
+    from spanwise.corpus.writing import write_whole
 
     if show and as_json:
         raise typer.BadParameter("--show is for people; leave it out, or --json")
     if fix is not None:
         prepare_file("--fix", fix)
+    if html is not None:
+        prepare_file("--html", html)
+        from spanwise.reporting import audit_page
     names = parse_columns(columns)
     scans = {source: scan_examples(source, columns=names) for source in data}
     examples = [example for scan in scans.values() for example in scan.examples]
@@ -92,14 +121,25 @@ def audit(
         _print_audit(found, data)
     for excerpt in sample_examples(examples, show, seed=_SEED) if show else ():
         _print_excerpt(excerpt)
+    if html is not None:
+        page = audit_page(found, scans, model=model, window=window, decode=settings.decode)
+        write_whole(html, page)
+        stderr.print(f"report written to {html}", markup=False)
     if fix is not None:
-        repair = repair_examples(examples)
-        write_examples(fix, repair.examples, form="jsonl" if fix.suffix == ".jsonl" else "squad")
-        for change in repair.changes:
-            stderr.print(f"{change.id}: {change.message}", markup=False, highlight=False)
-        stderr.print(f"{len(repair.changes)} changes; {len(repair.examples)} questions in {fix}")
+        _write_repaired(examples, fix)
     if strict and found.has_faults:
         raise typer.Exit(1)
+
+
+def _write_repaired(examples: Sequence[Example], file: Path) -> None:
+    from spanwise.auditing import repair_examples
+    from spanwise.corpus import write_examples
+
+    repair = repair_examples(examples)
+    write_examples(file, repair.examples, form="jsonl" if file.suffix == ".jsonl" else "squad")
+    for change in repair.changes:
+        stderr.print(f"{change.id}: {change.message}", markup=False, highlight=False)
+    stderr.print(f"{len(repair.changes)} changes; {len(repair.examples)} questions in {file}")
 
 
 def _load_tokenizer(model: str) -> "tuple[PairTokenizer, ReaderSettings]":
@@ -174,12 +214,11 @@ def score(
         float, typer.Option(help="Above this probability a question counts as unanswerable.")
     ] = 1.0,
     rules: Annotated[str | None, typer.Option(help="1.1 or 2.0; by the data if left out.")] = None,
+    language: Language = None,
     as_json: Json = False,
     columns: Columns = None,
 ) -> None:
-    """Score a file of predictions, {id: text}, as the official SQuAD scripts do."""
-    from spanwise.metrics import load_predictions, load_probabilities, score_predictions
-
+    """Score a file of predictions, {id: text}, as the official scripts of its language do."""
     if rules not in {None, "1.1", "2.0"}:
         raise typer.BadParameter(f"--rules {rules!r}: there are 1.1 and 2.0")
     examples = scan_with_report([data], parse_columns(columns))
@@ -190,6 +229,7 @@ def score(
         no_answer_probabilities=nulls,
         threshold=threshold,
         rules=rules,  # type: ignore[arg-type]
+        language=choose_language(language, examples),
     )
     if scores.missing:
         official = ", ".join(f"{name} {value:g}" for name, value in scores.official.items())
@@ -200,10 +240,18 @@ def score(
             markup=False,
         )
     if as_json:
-        print_json(scores.overall | {"threshold": threshold})
+        print_json(scores.overall | {"threshold": threshold, "language": scores.language})
     else:
-        stdout.print(f"rules of SQuAD {scores.rules}")
+        stdout.print(f"rules of SQuAD {scores.rules}, texts compared as {scores.language}")
         stdout.print(score_table(scores.overall, f"threshold {threshold:g}"))
+
+
+def choose_language(language: str | None, examples: Sequence[Example]) -> str:
+    """The language asked for, or the one that the data suggests, which is then said on stderr."""
+    if language is None:
+        language = guess_language(examples)
+        logger.info("language: %s (guessed from the data; --language sets it)", language)
+    return language
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:

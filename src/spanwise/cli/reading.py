@@ -2,15 +2,22 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from spanwise.checkpoints import BUILTIN
-from spanwise.cli.data import Columns, Json, parse_columns, scan_with_report
+from spanwise.checkpoints import BUILTIN, fetch_folder
+from spanwise.cli.data import (
+    Columns,
+    Json,
+    Language,
+    choose_language,
+    parse_columns,
+    scan_with_report,
+)
 from spanwise.cli.terminal import (
     highlight,
     prepare_file,
@@ -39,7 +46,7 @@ Examples:
 
 _EVALUATE_EXAMPLES = """\b
 Examples:
-  spanwise evaluate runs/reader dev.json
+  spanwise evaluate runs/reader dev.json --html report.html
   spanwise evaluate runs/reader dev.json --predictions predictions.json --json
 """
 
@@ -126,6 +133,11 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Write {id: text}, the official form, to this file.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write a page with pictures and every question to this file."),
+    ] = None,
+    language: Language = None,
     as_json: Json = False,
     columns: Columns = None,
     revision: Revision = None,
@@ -135,25 +147,51 @@ def evaluate(
     """Score a reader with the SQuAD metrics at its stored threshold, and at the oracle's."""
     if predictions is not None:
         prepare_file("--predictions", predictions)
+    if html is not None:
+        prepare_file("--html", html)
+        from spanwise.reporting import evaluation_page, read_log
+
+        log = read_log(fetch_folder(model, revision=revision))
     from spanwise.corpus.writing import write_whole
     from spanwise.evaluation import evaluate as run
     from spanwise.reader import Reader
 
     examples = scan_with_report(data, parse_columns(columns))
+    language = choose_language(language, examples)
     reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
     with progress_bar("reading", "windows") as advance:
-        report = run(reader, examples, progress=advance)
+        report = run(reader, examples, language=language, progress=advance)
     if predictions is not None:
         texts = {p.id: p.best.text if p.best else "" for p in report.predictions}
         text = json.dumps(texts, ensure_ascii=False, indent=0) + "\n"
         write_whole(predictions, text.encode())
         stderr.print(f"predictions written to {predictions}")
+    if html is not None:
+        name = f"{model}@{revision}" if revision else model
+        page = evaluation_page(report, examples, reader.tokenizer, model=name, data=data, log=log)
+        write_whole(html, page)
+        stderr.print(f"report written to {html}", markup=False)
+    scores, threshold = report.overall, report.settings.calibration.threshold
     if as_json:
-        print_json(report.overall | {"threshold": report.threshold})
+        print_json(scores | {"threshold": threshold, "language": report.language})
         return
-    stdout.print(score_table(report.overall, f"the stored threshold {report.threshold:.3f}"))
-    if "auroc" in report.overall:
-        stdout.print(
-            f"answered {report.overall['answered']:.1f} % of the questions; "
-            f"AUROC of answerability {report.overall['auroc']:.3f}"
-        )
+    stdout.print(score_table(scores, f"the stored threshold {threshold:.3f}"))
+    for line in _judged(scores):
+        stdout.print(line, markup=False)
+
+
+def _judged(scores: Mapping[str, float]) -> Iterator[str]:
+    """What the scores themselves are worth."""
+    ends = (scores[f"{name}_{end}"] for name in ("exact", "f1") for end in ("low", "high"))
+    yield "95 % intervals of both over all: EM {:.1f}–{:.1f}, F1 {:.1f}–{:.1f}".format(*ends)
+    yield f"answered {scores['answered']:.1f} % of the questions" + (
+        f"; AUROC of answerability {scores['auroc']:.3f}" if "auroc" in scores else ""
+    )
+    yield (
+        "calibration error (ECE) {ece:.3f}; a perfectly calibrated reader would show {ece_low:.3f} "
+        "to {ece_high:.3f}; Brier {brier:.3f}, negative log-likelihood {nll:.3f}"
+    ).format(**scores)
+    yield (
+        "with 80 % of the answers right it could answer {answered_at_80:.1f} % of the questions, "
+        "with 90 % {answered_at_90:.1f} %"
+    ).format(**scores)
