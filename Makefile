@@ -28,15 +28,15 @@ benchmarks/peers/.venv/installed: benchmarks/peers/requirements.txt
 	benchmarks/peers/make.sh
 
 check: $(INSTALLED)  ## the gates: format, lint, types, layers
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
-		--disable-pip-version-check --editable '.[torch,data,tensorboard,serve,offline,dev]'
+		--disable-pip-version-check --editable '.[torch,data,report,tensorboard,serve,offline,dev]'
 	touch $@
 
 clean:

@@ -1,6 +1,7 @@
 """Findings, sizes, oracle scores, repairs and excerpts, each against the slow and obvious way."""
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -379,6 +380,7 @@ def test_sizes(tokenizer: PairTokenizer, window: WindowSettings, decode: DecodeS
     assert sizes.windows == len(windows)
     assert sizes.most_windows == per_question.max()
     assert sizes.windows_per_question == pytest.approx(per_question.mean())
+    assert sizes.questions_by_windows == Counter(per_question.tolist())
 
     def lengths(texts: Sequence[str]) -> list[int]:
         encode = tokenizer.tokenizer.encode
@@ -390,6 +392,7 @@ def test_sizes(tokenizer: PairTokenizer, window: WindowSettings, decode: DecodeS
         assert spread.p50 == pytest.approx(np.median(expected))
         assert spread.p95 == pytest.approx(np.percentile(expected, 95))
         assert spread.max == max(expected)
+        assert list(spread.counts.items()) == sorted(Counter(expected).items())
 
 
 def test_length_of_an_answer_is_that_of_the_decoder(tokenizer: PairTokenizer) -> None:

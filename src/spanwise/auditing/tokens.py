@@ -4,6 +4,7 @@ Windows are those of `make_windows` itself, so an audit cannot disagree with a r
 knows nothing about models.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -26,11 +27,16 @@ _PART = 2**25
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Median, 95th percentile and maximum of lengths in tokens; 0 where there are none."""
+    """Median, 95th percentile and maximum of lengths in tokens; 0 where there are none.
+
+    Attributes:
+        counts: length → how many have it, the shortest first.
+    """
 
     p50: float
     p95: float
     max: int
+    counts: dict[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,7 @@ class TokenCounts:
         windows: of all questions.
         windows_per_question: mean.
         most_windows: of one question.
+        questions_by_windows: number of windows → questions that have so many, the fewest first.
     """
 
     question: Spread
@@ -53,6 +60,7 @@ class TokenCounts:
     windows: int
     windows_per_question: float
     most_windows: int
+    questions_by_windows: dict[int, int]
 
 
 class _Asked(NamedTuple):
@@ -117,6 +125,7 @@ class TokenAudit:
             windows=sum(self._windows),
             windows_per_question=sum(self._windows) / max(len(self._windows), 1),
             most_windows=max(self._windows, default=0),
+            questions_by_windows=_count(self._windows),
         )
 
     def oracle(self) -> dict[str, float] | None:
@@ -208,9 +217,13 @@ def _parts(examples: Sequence[Example]) -> Iterator[list[Example]]:
 
 def _spread(lengths: Sequence[int]) -> Spread:
     if not lengths:
-        return Spread(p50=0.0, p95=0.0, max=0)
+        return Spread(p50=0.0, p95=0.0, max=0, counts={})
     median, high = np.percentile(lengths, [50, 95]).tolist()
-    return Spread(p50=median, p95=high, max=max(lengths))
+    return Spread(p50=median, p95=high, max=max(lengths), counts=_count(lengths))
+
+
+def _count(numbers: Sequence[int]) -> dict[int, int]:
+    return dict(sorted(Counter(numbers).items()))
 
 
 def _best_quotes(
