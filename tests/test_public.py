@@ -23,6 +23,7 @@ def run_python(code: str) -> str:
 @pytest.mark.parametrize("start", ["import spanwise", "import spanwise.cli"])
 def test_starting_loads_nothing_heavy(start: str) -> None:
     heavy = {"torch", "transformers", "datasets", "pyarrow", "onnxruntime", "accelerate", "pandas"}
+    heavy |= {"matplotlib"}
     loaded = run_python(f"{start}; import sys; print(*sys.modules)").split()
     assert not heavy & set(loaded)
 

@@ -47,7 +47,7 @@ def test_the_commands_and_the_code_run(tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_text("The report was written by Ada Green in 1912.")
     (commands,) = blocks("bash")
     lines = [line for line in commands.splitlines() if line.startswith("spanwise ")]
-    assert len(lines) == 6
+    assert len(lines) == 8
     for line in lines:
         arguments = shlex.split(line)[1:]
         if arguments[0] == "train":
