@@ -465,9 +465,9 @@ def test_evaluate_says_what_its_numbers_are_worth(run: Run, reader: Path, data: 
     assert told["f1_low"] <= told["f1"] <= told["f1_high"]
 
 
-def test_compare_takes_models_and_predictions(
-    run: Run, tmp_path: Path, reader: Path, data: Path
-) -> None:
+def test_compare_takes_models_and_predictions(run: Run, tmp_path: Path, reader: Path) -> None:
+    data = tmp_path / "data.json"
+    write_examples(data, make_colours(40, seed=1, unanswerable=0.3), form="squad")
     gold = {one.id: one.answers[0].text if one.answers else "" for one in read_examples(data)}
     file = tmp_path / "gold.json"
     file.write_text(json.dumps(gold))
@@ -475,11 +475,13 @@ def test_compare_takes_models_and_predictions(
     assert done.status == 0
     assert f"only {file} is right: " in done.out
     assert f"only {reader} is right: 0 questions" in done.out
-    assert "puts some " in done.out
+    assert "the second over the first: EM +" in done.out
+    assert "answerable:" in done.out
+    assert "kinds it alone puts some " in done.out
     told = json.loads(run("compare", data, reader, file, "--json").out)
     assert told["second"]["exact"] == 100
     assert told["difference"]["exact"]["value"] == pytest.approx(100 - told["first"]["exact"])
-    assert len(told["gained"]) == round(8 * told["difference"]["exact"]["value"] / 100)
+    assert len(told["gained"]) == round(40 * told["difference"]["exact"]["value"] / 100)
     nothing = run("compare", data, reader, tmp_path / "missing.json")
     assert nothing.status == 1
     assert "missing.json' is neither a folder here nor" in " ".join(nothing.err.split())

@@ -31,14 +31,14 @@ def test_question_words(question: str, word: str) -> None:
 
 def test_lengths_fall_into_quarters_of_the_data() -> None:
     examples = [asked("w" * length) for length in (1, 2, 3, 4, 5, 6, 7, 8)]
-    labels = slice_questions(examples)["question length"]
-    assert labels == tuple(f"{low}–{low + 1} characters" for low in (1, 3, 5, 7) for _ in range(2))
+    labels = slice_questions(examples)["question characters"]
+    assert labels == tuple(f"{low}–{low + 1}" for low in (1, 3, 5, 7) for _ in range(2))
 
 
 def test_lengths_that_repeat_make_fewer_quarters() -> None:
     examples = [asked("w" * length) for length in (4, 4, 4, 4, 4, 9)]
-    labels = slice_questions(examples)["question length"]
-    assert labels == ("4 characters",) * 5 + ("5–9 characters",)
+    labels = slice_questions(examples)["question characters"]
+    assert labels == ("4",) * 5 + ("5–9",)
 
 
 def test_answers_have_a_length_and_a_place() -> None:
@@ -49,11 +49,11 @@ def test_answers_have_a_length_and_a_place() -> None:
         asked("d"),
     ]
     labels = slice_questions(examples)
-    assert labels["position in the context"] == (
+    assert labels["answer position"] == (
         "first quarter", "second quarter", "last quarter", "",
     )  # fmt: skip
-    assert labels["answer length"][3] == ""
-    assert len({*labels["answer length"]}) == 4
+    assert labels["answer characters"][3] == ""
+    assert len({*labels["answer characters"]}) == 4
     assert labels["answerable"] == ("answerable",) * 3 + ("unanswerable",)
 
 

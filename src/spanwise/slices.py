@@ -33,10 +33,10 @@ def slice_questions(
     golds = [example.answers[0] if example.answers else None for example in examples]
     labels = {
         "answerable": ["answerable" if gold else "unanswerable" for gold in golds],
-        "question length": _by_length([len(example.question) for example in examples]),
-        "context length": _by_length([len(example.context) for example in examples]),
-        "answer length": _by_length([len(gold.text) if gold else None for gold in golds]),
-        "position in the context": [
+        "question characters": _by_length([len(example.question) for example in examples]),
+        "context characters": _by_length([len(example.context) for example in examples]),
+        "answer characters": _by_length([len(gold.text) if gold else None for gold in golds]),
+        "answer position": [
             _QUARTERS[min(3, 4 * gold.start // len(example.context))] if gold else ""
             for gold, example in zip(golds, examples, strict=True)
         ],
@@ -67,8 +67,7 @@ def _by_length(lengths: Sequence[int | None]) -> list[str]:
     ends = np.unique(np.quantile(known, [0.25, 0.5, 0.75, 1.0], method="lower")).tolist()
     starts = [min(known), *(end + 1 for end in ends[:-1])]
     labels = [
-        f"{low} characters" if low == high else f"{low}–{high} characters"
-        for low, high in zip(starts, ends, strict=True)
+        f"{low}" if low == high else f"{low}–{high}" for low, high in zip(starts, ends, strict=True)
     ]
     return [
         "" if length is None else labels[int(np.searchsorted(ends, length))] for length in lengths

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Table
 
 from spanwise.checkpoints import (
@@ -32,6 +34,7 @@ from spanwise.schema import Example
 
 if TYPE_CHECKING:
     from spanwise.comparison import Comparison, SliceDifference
+    from spanwise.intervals import Difference
 
 _COMPARE_EXAMPLES = """\b
 Examples:
@@ -44,6 +47,8 @@ Examples:
   spanwise calibrate runs/reader dev.json
   spanwise calibrate deepset/tinyroberta-squad2 dev.json --target-precision 0.9 --out runs/careful
 """
+
+_FEWEST = 10  # questions of a kind that is shown
 
 _MEASURES = {
     "ece": "calibration error (ECE)",
@@ -121,20 +126,35 @@ def _print_comparison(found: "Comparison", names: tuple[str, str]) -> None:
             visible(name), *(f"{scores[key]:.2f}" if key in scores else "–" for key in keys)
         )
     stdout.print(table)
-    table = Table("the second over the first", "questions", "EM [95 %]", "p", "F1 [95 %]", "p")
-    for one in (found.difference, *found.slices):
-        cells = []
-        for difference in (one.exact, one.f1):
-            cells.append(f"{difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]")
-            cells.append(f"{difference.p_value:.4f}")
-        label = visible(f"{one.dimension}: {one.label}" if one.dimension else one.label)
-        table.add_row(label.replace("[", r"\["), f"{one.count:,}", *cells)
+    changes = (f"{key} {_change(found.difference, key)}" for key in ("EM", "F1"))
+    stdout.print(f"the second over the first: {'; '.join(changes)}", markup=False)
+    shown = [one for one in found.slices if one.count >= _FEWEST]
+    if not shown:
+        return
+    table = Table("kind of question", "count", "EM", "p", "F1 [95 %]", "p", box=SIMPLE)
+    for one in shown:
+        exact, f1 = one.exact, one.f1
+        cells = f"{_signed(exact.value)}", f"{exact.p_value:.3f}", _span(f1), f"{f1.p_value:.3f}"
+        table.add_row(escape(visible(f"{one.dimension}: {one.label}")), f"{one.count:,}", *cells)
     stdout.print(table)
-    slices = len(found.slices)
     stdout.print(
-        f"p: how often chance brings such a difference; of {slices} kinds of questions it alone "
-        f"puts some {slices * 0.05:.0f} below 0.05"
+        f"p is how often chance brings such a difference; of these {len(shown)} kinds it alone "
+        f"puts some {len(shown) * 0.05:.1f} below 0.05. Kinds of fewer than {_FEWEST} questions "
+        "stand in --json"
     )
+
+
+def _change(one: "SliceDifference", key: str) -> str:
+    difference = {"EM": one.exact, "F1": one.f1}[key]
+    return f"{_span(difference)}, p {difference.p_value:.4f}"
+
+
+def _span(difference: "Difference") -> str:
+    return f"{_signed(difference.value)} [{_signed(difference.low)}, {_signed(difference.high)}]"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}"  # with no -0.0
 
 
 def _print_flip(example: Example, first: str, second: str) -> None:
