@@ -96,6 +96,32 @@ def encoder(make_encoder: Callable[..., Path]) -> Path:
     return make_encoder(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT reader with random weights; tests that change it take a copy."""
+    from tests.readers_zoo import save_reader
+
+    return save_reader(tmp_path_factory.mktemp("reader"))
+
+
+@pytest.fixture(scope="session")
+def exported(reader: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export in float32."""
+    from spanwise.exporting import export_model
+
+    return export_model(reader, tmp_path_factory.mktemp("float") / "out").folder
+
+
+@pytest.fixture(scope="session")
+def eight_bits(reader: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export in eight bits."""
+    from spanwise.exporting import export_model
+    from tests.readers_zoo import graph_at_hand
+
+    with graph_at_hand(exported / "model.onnx"):
+        return export_model(reader, tmp_path_factory.mktemp("int8") / "out", int8=True).folder
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI a skipped test has not been passed."""

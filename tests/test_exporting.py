@@ -29,22 +29,6 @@ from tests.readers_zoo import EXAMPLES, FAMILIES, PAIRS, SETTINGS, graph_at_hand
 from tests.windows_zoo import kind
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_reader(tmp_path_factory.mktemp("reader"))
-
-
-@pytest.fixture(scope="module")
-def exported(reader: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(reader, tmp_path_factory.mktemp("float") / "out").folder
-
-
-@pytest.fixture(scope="module")
-def eight_bits(reader: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with graph_at_hand(exported / "model.onnx"):
-        return export_model(reader, tmp_path_factory.mktemp("int8") / "out", int8=True).folder
-
-
 def same_answers(first: Path, second: Path) -> None:
     """Both folders give the same best spans, with scores that differ by rounding."""
     found = [Reader.from_pretrained(folder).answer_many(PAIRS) for folder in (first, second)]

@@ -19,24 +19,7 @@ from spanwise.model import load_training_model, unexported
 from spanwise.pipelines import pipeline
 from spanwise.reader import Reader
 from spanwise.training import FitConfig, TrainConfig, train
-from tests.readers_zoo import EXAMPLES, PAIRS, SETTINGS, graph_at_hand, save_reader
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_reader(tmp_path_factory.mktemp("reader"))
-
-
-@pytest.fixture(scope="module")
-def exported(reader: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(reader, tmp_path_factory.mktemp("float") / "out").folder
-
-
-@pytest.fixture(scope="module")
-def eight_bits(reader: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with graph_at_hand(exported / "model.onnx"):
-        return export_model(reader, tmp_path_factory.mktemp("int8") / "out", int8=True).folder
-
+from tests.readers_zoo import EXAMPLES, PAIRS, SETTINGS, save_reader
 
 # -- read back -----------------------------------------------------------------------------------
 
