@@ -245,3 +245,12 @@ def test_scale_and_bias_leave_the_order_of_questions() -> None:
     plain = Calibration().probabilities(score, null)[1]
     other = replace(Calibration(), null_scale=0.1, null_bias=-2.0).probabilities(score, null)[1]
     assert np.array_equal(np.argsort(plain, kind="stable"), np.argsort(other, kind="stable"))
+
+
+def test_margins_that_differ_by_rounding_alone_are_one() -> None:
+    for questions in (3, 7, 10, 49):
+        score = np.tile([0.1 + 0.2, 0.1], (questions, 1))
+        null = np.full(questions, 0.7) + 1e-16 * np.arange(questions)
+        found = fit_probabilities(score, null, np.ones(questions), np.arange(questions) % 2.0)
+        assert 1e-6 <= found.null_scale < 10
+        assert abs(found.null_bias) < 10

@@ -456,8 +456,8 @@ def test_answer_tells_two_texts_of_one_name_apart(run: Run, tmp_path: Path, read
 
 def test_evaluate_says_what_its_numbers_are_worth(run: Run, reader: Path, data: Path) -> None:
     done = run("evaluate", reader, data)
-    assert "95 % intervals of both over all: EM " in done.out
-    assert "a perfectly calibrated reader would show 0." in done.out
+    assert "95 % intervals over all: EM " in done.out
+    assert "by chance a perfectly calibrated reader would show 0." in done.out
     assert "language: en (guessed from the data; --language sets it)" in done.err
     told = json.loads(run("evaluate", reader, data, "--language", "de", "--json").out)
     assert told["language"] == "de"
@@ -476,12 +476,16 @@ def test_compare_takes_models_and_predictions(run: Run, tmp_path: Path, reader: 
     assert f"only {file} is right: " in done.out
     assert f"only {reader} is right: 0 questions" in done.out
     assert "the second over the first: EM +" in done.out
-    assert "answerable:" in done.out
-    assert "kinds it alone puts some " in done.out
+    assert "kind: " in done.out
+    assert "it alone puts some " in done.out
+    assert " more, whose ids stand in --json" in done.out
     told = json.loads(run("compare", data, reader, file, "--json").out)
     assert told["second"]["exact"] == 100
     assert told["difference"]["exact"]["value"] == pytest.approx(100 - told["first"]["exact"])
     assert len(told["gained"]) == round(40 * told["difference"]["exact"]["value"] / 100)
+    del gold[min(gold)]
+    file.write_text(json.dumps(gold))
+    assert "1 questions have no prediction in" in run("compare", data, reader, file).err
     nothing = run("compare", data, reader, tmp_path / "missing.json")
     assert nothing.status == 1
     assert "missing.json' is neither a folder here nor" in " ".join(nothing.err.split())
@@ -514,6 +518,10 @@ def test_calibrate_changes_a_folder_in_its_place(
     folder = Path(shutil.copytree(reader, tmp_path / "mine"))
     done = run("calibrate", folder, data)
     assert "calibration error (ECE)" in done.out
+    assert "answers " in done.out
+    taken = run("calibrate", "builtin", data, "--out", folder)
+    assert taken.status == 1
+    assert f"--out {folder} is not empty; name a new folder" in " ".join(taken.err.split())
     assert f"written to {folder}; score it on other questions" in " ".join(done.err.split())
     fitted = read_settings(folder)
     assert fitted is not None
@@ -530,3 +538,23 @@ def test_calibrate_does_not_write_into_the_package_or_the_hub(run: Run, data: Pa
         done = run("calibrate", model, data)
         assert done.status == 1
         assert f"{model} is not a folder of yours; say where to write with --out DIR" in done.err
+
+
+def test_calibrate_says_what_its_data_cannot_tell(run: Run, tmp_path: Path, reader: Path) -> None:
+    write_examples(tmp_path / "data.json", make_colours(12, seed=1), form="squad")
+    done = run("calibrate", reader, tmp_path / "data.json", "--out", tmp_path / "fitted")
+    assert done.status == 0
+    assert "all 12 questions are of one kind" in done.err
+    refused = run("calibrate", reader, "missing.json", "--target-precision", "90")
+    assert "--target-precision 90.0: give a share above 0, up to 1" in refused.err
+
+
+def test_names_may_look_like_markup(run: Run, tmp_path: Path, data: Path) -> None:
+    gold = {one.id: one.answers[0].text if one.answers else "" for one in read_examples(data)}
+    file = tmp_path / "[b]{x}.json"
+    file.write_text(json.dumps(gold))
+    shown = run("compare", data, file, file).out
+    assert "only" in shown
+    odd = tmp_path / "q[bold].json"
+    shutil.copy(data, odd)
+    assert "q[bold].json" in run("audit", odd).out.replace("\n", "")

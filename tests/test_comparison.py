@@ -47,9 +47,9 @@ def test_a_reader_is_not_better_than_itself() -> None:
 def test_slices_begin_with_the_greatest_loss() -> None:
     careless = {key: answer or "tower" for key, answer in GOLD.items()}  # answers everything
     found = compare_answers(EXAMPLES, GOLD, careless)
-    assert (found.slices[0].dimension, found.slices[0].label) == ("answerable", "unanswerable")
+    assert (found.slices[0].dimension, found.slices[0].label) == ("kind", "unanswerable")
     assert found.slices[0].f1.value == -100.0
-    assert sum(one.count for one in found.slices if one.dimension == "answerable") == 60
+    assert sum(one.count for one in found.slices if one.dimension == "kind") == 60
     values = [one.f1.value for one in found.slices]
     assert values == sorted(values)
 

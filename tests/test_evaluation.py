@@ -184,3 +184,12 @@ def test_unlabelled_examples_are_named() -> None:
     unlabelled = Example(id="x7", question="which ?", context="the red lamp")
     with pytest.raises(DataError, match="x7"):
         score_spans([unlabelled], [prediction("x7", "red", 0.1)], threshold=0.5)
+
+
+@pytest.mark.parametrize("predictions", [PREDICTIONS[::-1], PREDICTIONS[:3], []])
+def test_predictions_of_other_questions_are_refused(predictions: list[Prediction]) -> None:
+    told = f"{len(predictions)} predictions are not those of the 4 examples"
+    with pytest.raises(DataError, match=told):
+        report_predictions(EXAMPLES, predictions, settings=ReaderSettings())
+    with pytest.raises(DataError, match=told):
+        fit_calibration(EXAMPLES, predictions, fitted_on="dev.json")

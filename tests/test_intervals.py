@@ -1,5 +1,7 @@
 """Bootstrap intervals against known spreads, and paired differences at the edges."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -47,12 +49,23 @@ def test_pairs_are_compared_as_pairs() -> None:
     assert mirrored == Difference(-found.value, -found.high, -found.low, found.p_value)
 
 
-def test_a_difference_by_chance_is_seldom_significant() -> None:
+@pytest.mark.parametrize("questions", [1, 3, 10, 150])
+def test_a_difference_by_chance_is_seldom_significant(questions: int) -> None:
     random = np.random.default_rng(5)
-    values = [paired_bootstrap(*(random.random((2, 150)) < 0.5), resamples=500).p_value
+    values = [paired_bootstrap(*(random.random((2, questions)) < 0.5), resamples=500).p_value
               for _ in range(200)]  # fmt: skip
-    assert 0.01 <= np.mean(np.array(values) < 0.05) <= 0.1
-    assert 0.4 < np.mean(values) < 0.6
+    assert np.mean(np.array(values) < 0.05) <= 0.08
+    if questions == 150:
+        assert np.mean(np.array(values) < 0.05) >= 0.01
+        assert 0.4 < np.mean(values) < 0.7
+
+
+def test_p_values_by_trying_all_ways_to_swap() -> None:
+    ours, theirs = np.array([1.0, 1, 0.4, 1, 0]), np.array([0.0, 0.5, 0.6, 0, 0])
+    differences = ours - theirs
+    ways = np.array(list(product([1, -1], repeat=5))) * differences
+    exact = np.mean(np.abs(ways.sum(1)) >= differences.sum() - 1e-9)
+    assert paired_bootstrap(ours, theirs).p_value == pytest.approx(exact, abs=0.02)
 
 
 def test_equal_readers_do_not_differ() -> None:

@@ -309,7 +309,7 @@ def test_the_calibration_error_is_judged_against_chance() -> None:
 
 def test_without_a_calibration_there_is_no_before(painted: dict[str, Axes]) -> None:
     make_page()
-    assert painted["reliability"].get_legend_handles_labels()[1] == ["before", "after"]
+    assert painted["reliability"].get_legend_handles_labels()[1] == ["plain softmax", "calibrated"]
     report = make_report(EXAMPLES, PREDICTIONS)
     threshold_only = Calibration(threshold=0.3, fitted_on="dev")
     plain = replace(report, settings=replace(SETTINGS, calibration=threshold_only))

@@ -54,7 +54,7 @@ def test_answers_have_a_length_and_a_place() -> None:
     )  # fmt: skip
     assert labels["answer characters"][3] == ""
     assert len({*labels["answer characters"]}) == 4
-    assert labels["answerable"] == ("answerable",) * 3 + ("unanswerable",)
+    assert labels["kind"] == ("answerable",) * 3 + ("unanswerable",)
 
 
 def test_windows_and_documents() -> None:

@@ -152,7 +152,8 @@ def write_settings(folder: str | Path, settings: ReaderSettings) -> None:
     text = json.dumps({"format": _FORMAT} | asdict(settings), indent=2, ensure_ascii=False)
     fresh = Path(folder) / f".{SETTINGS_FILE}.{uuid4().hex[:8]}"
     try:
-        fresh.write_text(text + "\n", encoding="utf-8")
+        # What UTF-8 cannot hold, such as a file name's odd bytes, becomes an escape of JSON's.
+        fresh.write_bytes(f"{text}\n".encode(errors="backslashreplace"))
         _flush(fresh)
         fresh.replace(Path(folder) / SETTINGS_FILE)
     finally:

@@ -62,6 +62,7 @@ def compare_answers(
     second: Mapping[str, str],
     *,
     language: str | None = None,
+    fewest: int = 10,
     seed: int = 0,
 ) -> Comparison:
     """Compare what two readers returned, by paired bootstrap over the questions.
@@ -71,6 +72,7 @@ def compare_answers(
         first: id → answer, "" for none; a question that is missing counts as wrong.
         second: likewise.
         language: whose rules answers are compared by; None guesses.
+        fewest: kinds of fewer questions are left out.
         seed: of the resampling.
 
     Raises:
@@ -92,13 +94,16 @@ def compare_answers(
             f1=paired_bootstrap(*f1[::-1, chosen], seed=seed),
         )
 
-    labels = {name: np.array(row) for name, row in slice_questions(examples).items()}
-    slices = [
-        difference(dimension, str(label), column == label)
-        for dimension, column in labels.items()
-        for label in np.unique(column)
-        if label
-    ]
+    slices = []
+    for dimension, row in slice_questions(examples, language=language).items():
+        labels, which, count = np.unique(
+            np.array(row, dtype=object), return_inverse=True, return_counts=True
+        )
+        slices += [
+            difference(dimension, label, which == number)
+            for number, label in enumerate(labels)
+            if label and count[number] >= fewest
+        ]
     ids = np.array([example.id for example in examples], dtype=object)
     return Comparison(
         language=language,

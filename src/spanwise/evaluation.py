@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spanwise import calibration as measure
+from spanwise.errors import DataError, Problem
 from spanwise.intervals import Interval, bootstrap_mean
 from spanwise.metrics import Scores, guess_language, score_predictions
 from spanwise.reader import Reader
@@ -33,8 +34,9 @@ def evaluate(
     Besides what `score_spans` gives, `overall` has `exact_low`, `exact_high`, `f1_low` and
     `f1_high`, the ends of 95 % bootstrap intervals; `brier`, `nll` and `ece` of what is returned,
     an answer or null, with `ece_low` and `ece_high` as in `calibration_range` and
-    `ece_uncalibrated`, from the plain softmax; `answered_at_80` and `answered_at_90`: percent of
-    the questions that can be answered with so many percent of the answers right.
+    `ece_uncalibrated`, that of the plain softmax for the same decisions; `answered_at_80` and
+    `answered_at_90`: percent of the questions whose best spans, were only the likeliest of them
+    returned, would be right in so many percent.
 
     Args:
         reader: its calibration gives the threshold.
@@ -128,15 +130,19 @@ def fit_calibration(
 
     Args:
         examples: labelled, with distinct ids; not those that the reader learnt from.
-        predictions: one for each example, in their order, with all their answers.
+        predictions: of `Reader.predict`: one for each example, in their order, with all answers.
         fitted_on: how the data is called where the calibration is kept.
         use_null: False for a reader that was never trained on null.
         target_precision: share of the answers that has to be right; None takes the threshold with
             the best F1.
         language: whose rules answers are compared by; None guesses.
 
+    Returns:
+        What `Reader(backend, tokenizer, replace(settings, calibration=…))` and `recalibrated` take.
+
     Raises:
         ConfigError: `target_precision` is not reached.
+        DataError: examples that cannot be scored, or not as many predictions.
     """
     language = language or guess_language(examples)
     spans = _score(examples, predictions, language)
@@ -161,7 +167,7 @@ def recalibrated(
     """The same predictions under another calibration, without reading the texts again.
 
     Args:
-        predictions: with all their answers, whatever calibration they were made with.
+        predictions: of `Reader.predict`, whatever calibration they were made with.
         calibration: to apply.
         use_null: False for a reader that was never trained on null.
     """
@@ -265,6 +271,12 @@ def _score(
     threshold: float | None = None,
 ) -> Scores:
     """At a threshold; None: were the reader never to abstain."""
+    if [p.id for p in predictions] != [example.id for example in examples]:
+        message = (
+            f"{len(predictions)} predictions are not those of the {len(examples)} examples, in "
+            "their order and with their ids; give what `Reader.predict` made of them"
+        )
+        raise DataError([Problem(file="predictions", place="", id=None, message=message)])
     spans = {p.id: p.answers[0].text if p.answers else "" for p in predictions}
     if threshold is None:
         return score_predictions(examples, spans, language=language)

@@ -1,6 +1,6 @@
 """How far a mean may be off by chance, by resampling the questions. Knows nothing about text.
 
-Source: Efron 1979; paired, and for system comparison, Koehn 2004 and Berg-Kirkpatrick et al. 2012.
+Source: Efron 1979; paired, for system comparison, Koehn 2004; p-values by Fisher's signs, 1935.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spanwise.errors import DataError, Problem
 
-_AT_ONCE = 1 << 24  # questions drawn at a time, some 64 MB
+_AT_ONCE = 1 << 22  # questions drawn at a time, some 64 MB
+_ROUNDING = 1e-9  # of a mean in percent, added in another order
 
 
 class Interval(NamedTuple):
@@ -64,8 +65,9 @@ def paired_bootstrap(
 ) -> Difference:
     """Give the difference of two readers' means, with interval and two-sided p-value.
 
-    The p-value is the share of resampled differences that, moved to a mean of 0, are as far from 0
-    as the one found; it is at least 1 / (resamples + 1).
+    The interval is that of resampled questions. The p-value is the share of differences as far from
+    0 as the one found, were it drawn by lot for each question which reader is which: on few
+    questions resampling would call any difference significant. It is at least 1 / (resamples + 1).
 
     Args:
         ours: (Q,) one for each question.
@@ -85,9 +87,10 @@ def paired_bootstrap(
         return Difference(-value, -high, -low, p_value)
     differences = pair[0] - pair[1]
     value = float(differences.mean())
-    means = _means(differences, seed, resamples)
-    as_far = int(np.sum(np.abs(means - value) >= value - 1e-12))
-    return Difference(value, *_ends(means), (as_far + 1) / (resamples + 1))
+    by_lot = _swapped_means(np.abs(differences), seed, resamples)
+    as_far = int(np.sum(np.abs(by_lot) >= value - _ROUNDING))
+    ends = _ends(_means(differences, seed, resamples))
+    return Difference(value, *ends, (as_far + 1) / (resamples + 1))
 
 
 def _means(column: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:
@@ -107,6 +110,18 @@ def _means(column: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np
             for done in range(0, resamples, rows)
         ]
     )
+
+
+def _swapped_means(sizes: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:
+    """Means of differences of these sizes, (Q,), whose signs are drawn."""
+    random = np.random.default_rng(seed)
+    values, count = np.unique(sizes, return_counts=True)
+    rows = max(1, _AT_ONCE // len(values))
+    plus = [
+        random.binomial(count, 0.5, (min(rows, resamples - done), len(values)))
+        for done in range(0, resamples, rows)
+    ]
+    return (2 * np.concatenate(plus) - count) @ values / len(sizes)
 
 
 def _ends(means: NDArray[np.float64]) -> tuple[float, float]:

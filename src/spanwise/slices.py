@@ -32,7 +32,7 @@ def slice_questions(
     """
     golds = [example.answers[0] if example.answers else None for example in examples]
     labels = {
-        "answerable": ["answerable" if gold else "unanswerable" for gold in golds],
+        "kind": ["answerable" if gold else "unanswerable" for gold in golds],
         "question characters": _by_length([len(example.question) for example in examples]),
         "context characters": _by_length([len(example.context) for example in examples]),
         "answer characters": _by_length([len(gold.text) if gold else None for gold in golds]),

@@ -16,6 +16,8 @@ from spanwise.schema import Calibration
 _TIE = 1e-9  # relative; the same scores added in another order differ by less
 _STEPS = 25
 _TEMPERATURES = np.geomspace(0.05, 20, _STEPS)
+_ROUNDING = 1e-6  # relative
+_LEAST_SCALE = 1e-6  # that a checkpoint may hold
 _FLATTEST = 1e-3  # null scale, for a margin with the spread of 1, where margins tell nothing
 
 
@@ -77,7 +79,9 @@ def _platt(margin: NDArray[np.float64], positive: NDArray[np.float64]) -> tuple[
     some = np.isfinite(margin)
     if not some.any():
         return 1.0, 0.0
-    centre, spread = margin[some].mean(), margin[some].std() or 1.0
+    centre, spread = margin[some].mean(), margin[some].std()
+    if spread <= _ROUNDING * max(1.0, abs(centre)):
+        spread = 1.0  # all margins are one, but for the last bits
     inputs = np.stack([(margin[some] - centre) / spread, np.ones(some.sum())], axis=1)  # (Q, 2)
     positives, negatives = positive[some].sum(), (1 - positive[some]).sum()
     high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
@@ -101,7 +105,7 @@ def _platt(margin: NDArray[np.float64], positive: NDArray[np.float64]) -> tuple[
     if weights[0] < _FLATTEST:  # the margin tells nothing, or the contrary
         share = target.mean()
         weights = np.array([_FLATTEST, np.log(share / (1 - share))])
-    scale = weights[0] / spread
+    scale = max(weights[0] / spread, _LEAST_SCALE)
     return float(scale), float(weights[1] - scale * centre)
 
 

@@ -37,7 +37,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 def _check_language(language: str | None) -> str | None:
     if language is not None and language not in LANGUAGES:
-        raise typer.BadParameter(f"{language!r}: there are {', '.join(LANGUAGES)}")
+        known = ", ".join(LANGUAGES)
+        raise typer.BadParameter(f"{language!r}: there are {known}; compare others as 'en'")
     return language
 
 
@@ -139,7 +140,9 @@ def _write_repaired(examples: Sequence[Example], file: Path) -> None:
     write_examples(file, repair.examples, form="jsonl" if file.suffix == ".jsonl" else "squad")
     for change in repair.changes:
         stderr.print(f"{change.id}: {change.message}", markup=False, highlight=False)
-    stderr.print(f"{len(repair.changes)} changes; {len(repair.examples)} questions in {file}")
+    stderr.print(
+        f"{len(repair.changes)} changes; {len(repair.examples)} questions in {file}", markup=False
+    )
 
 
 def _load_tokenizer(model: str) -> "tuple[PairTokenizer, ReaderSettings]":
@@ -151,7 +154,7 @@ def _load_tokenizer(model: str) -> "tuple[PairTokenizer, ReaderSettings]":
 
 
 def _print_audit(found: "Audit", data: Sequence[str]) -> None:
-    table = Table("what", "count", title=", ".join(data), title_justify="left")
+    table = Table("what", "count", title=Text(", ".join(data)), title_justify="left")
     for row in _rows(found):
         table.add_row(*row)
     stdout.print(table)

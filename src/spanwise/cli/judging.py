@@ -1,5 +1,6 @@
 """`compare` and `calibrate`: which reader is better, and what its probabilities are worth."""
 
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -14,7 +15,6 @@ from rich.table import Table
 from spanwise.checkpoints import (
     BUILTIN,
     atomic_folder,
-    check_target,
     checkpoint_files,
     fetch_folder,
     write_settings,
@@ -29,8 +29,10 @@ from spanwise.cli.data import (
 )
 from spanwise.cli.reading import Device, Model, Revision
 from spanwise.cli.terminal import print_json, progress_bar, stderr, stdout, visible
-from spanwise.errors import SHOWN, ConfigError
+from spanwise.errors import ConfigError
 from spanwise.schema import Example
+
+logger = logging.getLogger("spanwise")
 
 if TYPE_CHECKING:
     from spanwise.comparison import Comparison, SliceDifference
@@ -48,7 +50,8 @@ Examples:
   spanwise calibrate deepset/tinyroberta-squad2 dev.json --target-precision 0.9 --out runs/careful
 """
 
-_FEWEST = 10  # questions of a kind that is shown
+_KINDS = 10  # of questions that are shown
+_FLIPS = 5  # shown, of either way
 
 _MEASURES = {
     "ece": "calibration error (ECE)",
@@ -56,7 +59,7 @@ _MEASURES = {
     "nll": "negative log-likelihood",
     "exact": "EM",
     "f1": "F1",
-    "answered": "answered, %",
+    "auroc": "AUROC of answerability",
 }
 
 
@@ -81,6 +84,12 @@ def compare(
     examples = scan_with_report([data], parse_columns(columns))
     answers = [_returned(name, examples, device) for name in (first, second)]
     found = compare_answers(examples, *answers, language=choose_language(language, examples))
+    for name, given in zip((first, second), answers, strict=True):
+        if missing := [example.id for example in examples if example.id not in given]:
+            logger.warning(
+                "%d questions have no prediction in %s and count as wrong, %s first",
+                len(missing), name, ", ".join(missing[:3]),
+            )  # fmt: skip
     if as_json:
         print_json(_named(found))
         return
@@ -88,8 +97,10 @@ def compare(
     by_id = {example.id: example for example in examples}
     for title, ids in ((f"only {second}", found.gained), (f"only {first}", found.lost)):
         stdout.print(f"{title} is right: {len(ids):,} questions", style="bold", markup=False)
-        for id_ in ids[:SHOWN]:
-            _print_flip(by_id[id_], *(one.get(id_, "") for one in answers))
+        for id_ in ids[:_FLIPS]:
+            _print_flip(by_id[id_], *(one.get(id_) for one in answers))
+        if len(ids) > _FLIPS:
+            stdout.print(f"  … and {len(ids) - _FLIPS:,} more, whose ids stand in --json")
 
 
 def _returned(name: str, examples: Sequence[Example], device: str | None) -> dict[str, str]:
@@ -123,30 +134,34 @@ def _print_comparison(found: "Comparison", names: tuple[str, str]) -> None:
     for name, scores in zip(names, (found.first, found.second), strict=True):
         keys = ("exact", "f1", "HasAns_f1", "NoAns_f1")
         table.add_row(
-            visible(name), *(f"{scores[key]:.2f}" if key in scores else "–" for key in keys)
+            escape(visible(name)), *(f"{scores[key]:.2f}" if key in scores else "–" for key in keys)
         )
     stdout.print(table)
     changes = (f"{key} {_change(found.difference, key)}" for key in ("EM", "F1"))
     stdout.print(f"the second over the first: {'; '.join(changes)}", markup=False)
-    shown = [one for one in found.slices if one.count >= _FEWEST]
-    if not shown:
+    surest = sorted(found.slices, key=lambda one: one.f1.p_value)[:_KINDS]
+    if not any(one.f1.value or one.exact.value for one in surest):
         return
     table = Table("kind of question", "count", "EM", "p", "F1 [95 %]", "p", box=SIMPLE)
-    for one in shown:
+    for one in sorted(surest, key=lambda one: one.f1.value):
         exact, f1 = one.exact, one.f1
-        cells = f"{_signed(exact.value)}", f"{exact.p_value:.3f}", _span(f1), f"{f1.p_value:.3f}"
+        cells = _signed(exact.value), _chance(exact), _span(f1), _chance(f1)
         table.add_row(escape(visible(f"{one.dimension}: {one.label}")), f"{one.count:,}", *cells)
     stdout.print(table)
+    kinds = len(found.slices)
     stdout.print(
-        f"p is how often chance brings such a difference; of these {len(shown)} kinds it alone "
-        f"puts some {len(shown) * 0.05:.1f} below 0.05. Kinds of fewer than {_FEWEST} questions "
-        "stand in --json"
+        f"p is how often chance brings such a difference: of the {kinds} kinds it alone puts some "
+        f"{kinds * 0.05:.1f} below 0.05. Shown: the {len(surest)} with the lowest; --json has all"
     )
 
 
 def _change(one: "SliceDifference", key: str) -> str:
     difference = {"EM": one.exact, "F1": one.f1}[key]
-    return f"{_span(difference)}, p {difference.p_value:.4f}"
+    return f"{_span(difference)}, p {_chance(difference)}"
+
+
+def _chance(difference: "Difference") -> str:
+    return "<0.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}"
 
 
 def _span(difference: "Difference") -> str:
@@ -157,13 +172,15 @@ def _signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}"  # with no -0.0
 
 
-def _print_flip(example: Example, first: str, second: str) -> None:
+def _print_flip(example: Example, first: str | None, second: str | None) -> None:
     gold = " | ".join(dict.fromkeys(gold.text for gold in example.answers or ()))
+    first, second = ("(no prediction)" if one is None else one for one in (first, second))
+    nothing = "not in this text"
     for text, style in (
         (f"  {example.question}  [{example.id}]", "cyan"),
-        (f"    gold    {gold or 'not in this text'}", "dim"),
-        (f"    first   {first or 'not in this text'}", ""),
-        (f"    second  {second or 'not in this text'}", ""),
+        (f"    gold    {gold or nothing}", "dim"),
+        (f"    first   {first or nothing}", ""),
+        (f"    second  {second or nothing}", ""),
     ):
         stdout.print(visible(text), style=style, markup=False)
 
@@ -173,10 +190,11 @@ def calibrate(
     data: Annotated[list[str], typer.Argument(help="Held-out labelled questions.")],
     target_precision: Annotated[
         float | None,
-        typer.Option(help="Share of answers that has to be right; by default the best F1."),
+        typer.Option(help="Share of answers that must match exactly; by default, the best F1."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the calibrated model; else it is written there.")
+        Path | None,
+        typer.Option(help="New folder for the calibrated model; else it is kept in its own."),
     ] = None,
     language: Language = None,
     as_json: Json = False,
@@ -185,10 +203,12 @@ def calibrate(
     device: Device = None,
 ) -> None:
     """Fit what a model's probabilities are worth, and the threshold, and store both with it."""
+    if target_precision is not None and not 0 < target_precision <= 1:
+        raise ConfigError(f"--target-precision {target_precision}: give a share above 0, up to 1")
     if out is None and (model == BUILTIN or not Path(model).is_dir()):
         raise ConfigError(f"{model} is not a folder of yours; say where to write with --out DIR")
-    if out is not None:
-        check_target(out)
+    if out is not None and out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"--out {out} is not empty; name a new folder")
     from spanwise.evaluation import evaluate, fit_calibration, recalibrated, report_predictions
     from spanwise.reader import Reader
 
@@ -198,11 +218,16 @@ def calibrate(
     reader = Reader.from_pretrained(folder, device=device)
     with progress_bar("reading", "windows") as advance:
         before = evaluate(reader, examples, language=language, progress=advance)
+    if len({bool(example.answers) for example in examples}) == 1:
+        logger.warning(
+            "all %d questions are of one kind, answerable or not, which does not tell what null is "
+            "worth; add questions of the other", len(examples),
+        )  # fmt: skip
     use_null = reader.settings.decode.use_null
     calibration = fit_calibration(
         examples,
         before.predictions,
-        fitted_on=", ".join(Path(source).name for source in data),
+        fitted_on=", ".join(Path(source).resolve().name for source in data),
         use_null=use_null,
         target_precision=target_precision,
         language=language,
@@ -222,10 +247,14 @@ def calibrate(
         return
     table = Table("on the questions it was fitted on", "before", "after")
     for key, label in _MEASURES.items():
-        table.add_row(label, f"{before.overall[key]:.3f}", f"{after.overall[key]:.3f}")
+        if key in after.overall:
+            table.add_row(label, f"{before.overall[key]:.3f}", f"{after.overall[key]:.3f}")
     stdout.print(table)
+    given = [right for right, p in zip(after.exact, predictions, strict=True) if p.best is not None]
+    share = f", of which {100 * sum(given) / len(given):.1f} % match exactly" if given else ""
+    stdout.print(f"answers {len(given):,} of {len(examples):,} questions{share}")
     stdout.print(
-        f"temperature {calibration.temperature:.3f}, null scale {calibration.null_scale:.3f}, null "
+        f"temperature {calibration.temperature:.3f}, null scale {calibration.null_scale:.3g}, null "
         f"bias {calibration.null_bias:+.3f}, threshold {calibration.threshold:.3f}"
     )
     stderr.print(f"written to {out or folder}; score it on other questions", markup=False)

@@ -165,7 +165,7 @@ def evaluate(
         texts = {p.id: p.best.text if p.best else "" for p in report.predictions}
         text = json.dumps(texts, ensure_ascii=False, indent=0) + "\n"
         write_whole(predictions, text.encode())
-        stderr.print(f"predictions written to {predictions}")
+        stderr.print(f"predictions written to {predictions}", markup=False)
     if html is not None:
         name = f"{model}@{revision}" if revision else model
         page = evaluation_page(report, examples, reader.tokenizer, model=name, data=data, log=log)
@@ -183,15 +183,15 @@ def evaluate(
 def _judged(scores: Mapping[str, float]) -> Iterator[str]:
     """What the scores themselves are worth."""
     ends = (scores[f"{name}_{end}"] for name in ("exact", "f1") for end in ("low", "high"))
-    yield "95 % intervals of both over all: EM {:.1f}–{:.1f}, F1 {:.1f}–{:.1f}".format(*ends)
+    yield "95 % intervals over all: EM {:.1f}–{:.1f}, F1 {:.1f}–{:.1f}".format(*ends)
     yield f"answered {scores['answered']:.1f} % of the questions" + (
         f"; AUROC of answerability {scores['auroc']:.3f}" if "auroc" in scores else ""
     )
     yield (
-        "calibration error (ECE) {ece:.3f}; a perfectly calibrated reader would show {ece_low:.3f} "
-        "to {ece_high:.3f}; Brier {brier:.3f}, negative log-likelihood {nll:.3f}"
+        "calibration error (ECE) {ece:.3f}; by chance a perfectly calibrated reader would show "
+        "{ece_low:.3f} to {ece_high:.3f} on these; Brier {brier:.3f}, log-likelihood -{nll:.3f}"
     ).format(**scores)
     yield (
-        "with 80 % of the answers right it could answer {answered_at_80:.1f} % of the questions, "
-        "with 90 % {answered_at_90:.1f} %"
+        "were only its surest answers taken, 80 % of them right: {answered_at_80:.1f} % of the "
+        "questions; 90 % right: {answered_at_90:.1f} %"
     ).format(**scores)

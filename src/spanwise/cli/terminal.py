@@ -33,7 +33,7 @@ class Advance(Protocol):
 def progress_bar(what: str, unit: str = "") -> Iterator[Advance]:
     """A bar on stderr that goes when the work is done."""
     columns = [
-        TextColumn(what),
+        TextColumn("{task.fields[what]}", markup=False),  # a name may hold braces and brackets
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
@@ -42,7 +42,7 @@ def progress_bar(what: str, unit: str = "") -> Iterator[Advance]:
     ]
     hidden = not stderr.is_terminal  # a log file would get a blank line of it
     with Progress(*columns, console=stderr, transient=True, disable=hidden) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("", total=None, what=what)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

@@ -124,8 +124,10 @@ def draw_reliability(before: Reliability | None, after: Reliability) -> Html:
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":")
         if before is not None:
-            axes.plot(before.confidence, before.accuracy, "s--", color=OTHER, ms=4, label="before")
-        label = "as stored" if before is None else "after"
+            axes.plot(
+                before.confidence, before.accuracy, "s--", color=OTHER, ms=4, label="plain softmax"
+            )
+        label = "as stored" if before is None else "calibrated"
         axes.plot(after.confidence, after.accuracy, "o-", color=ONE, ms=5, label=label)
         axes.set(xlabel="confidence", ylabel="share that was right", xlim=(0, 1.02), ylim=(0, 1.02))
         _in_percent(axes)

@@ -105,7 +105,7 @@ def slices(of: Evaluated) -> Section:
     for part in stream_windows(of.examples, of.tokenizer, of.settings.window):
         np.add.at(windows, part.example, 1)
     labels = slice_questions(of.examples, windows=windows.tolist(), language=of.report.language)
-    labels.pop("answerable", None)  # which stands among the scores
+    labels.pop("kind", None)  # which stands among the scores
     found = slice_scores(labels, of.report, fewest=_FEWEST)
     body = _slice_table(found[:_WORST]) if found else Html("<p>There are too few questions.</p>")
     if found[_WORST:]:

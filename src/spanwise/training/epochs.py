@@ -221,7 +221,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             return Trained(folder=folder, epoch=epoch, scores={}, calibration=Calibration())
         read = self.dev.read()
         use_null = self.settings.decode.use_null
-        fitted_on = ", ".join(Path(file).name for file in self.config.dev)
+        fitted_on = ", ".join(Path(file).resolve().name for file in self.config.dev)
         calibration = fit_calibration(examples, read, fitted_on=fitted_on, use_null=use_null)
         predictions = recalibrated(read, calibration, use_null=use_null)
         scores = score_spans(examples, predictions, threshold=calibration.threshold)
