@@ -5,9 +5,10 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny models: a second thread only waits for the first
 
 import random
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -15,8 +16,16 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from spanwise.schema import Example, Gold
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 settings.register_profile("shared", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("shared")
+
+_BROWSER_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 _WORDS = [
     *("the", "a", "of", "in", "on", "and", "lamp", "cable", "valve", "bridge", "river", "tower"),
@@ -120,6 +129,20 @@ def eight_bits(reader: Path, exported: Path, tmp_path_factory: pytest.TempPathFa
 
     with graph_at_hand(exported / "model.onnx"):
         return export_model(reader, tmp_path_factory.mktemp("int8") / "out", int8=True).folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no browser: install the Debian package 'chromium', or Google Chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=_BROWSER_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.hookimpl(trylast=True)

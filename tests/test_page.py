@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +19,6 @@ from playwright.sync_api import (
     Request,
     Route,
     expect,
-    sync_playwright,
 )
 
 from spanwise import FakeBackend, Reader
@@ -30,10 +28,6 @@ from spanwise.serving.gate import Limits
 from spanwise.windows import PairTokenizer
 from tests.conftest import make_tokenizer
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 TEXT = "The red lamp hangs on the old tower, and the blue valve is under the bridge."
 PROBABILITIES = {"red lamp": 8.0, "blue valve": 6.5, "21:40": 8.0, "eighteen months": 8.0}
 BUSY = "The server has too many questions at once. Ask again"
@@ -85,17 +79,6 @@ def serving(reader: Reader | None, *, token: str | None = None) -> Iterator[str]
 def address() -> Iterator[str]:
     with serving(make_reader()) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no browser: install the Debian package 'chromium', or Google Chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import random
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 from spanwise.auditing import audit_examples
 from spanwise.corpus import Scan
@@ -32,7 +31,7 @@ from tests.reporting_shared import (
     make_page,
     make_prediction,
 )
-from tests.test_page import FLAGS, _contrast, _light
+from tests.test_page import _contrast, _light
 
 Show = Callable[..., AbstractContextManager[Page]]
 # What is read on what, and what is only told apart.
@@ -46,17 +45,6 @@ READ = [
 ]
 TOLD_APART = [("edge", "sheet"), ("other", "sheet"), ("gold", "sheet"), ("act", "sheet")]
 expect.set_options(timeout=20_000)  # a busy machine is no fault of the page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no browser: install the Debian package 'chromium', or Google Chrome")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

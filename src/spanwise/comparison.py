@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spanwise.intervals import Difference, paired_bootstrap
 from spanwise.metrics import Scores, guess_language, score_predictions
 from spanwise.schema import Example
-from spanwise.slices import slice_questions
+from spanwise.slices import each_slice, slice_questions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def compare_answers(
     ]
     exact, f1 = (np.array([_column(one, name) for one in scores]) for name in ("exact", "f1"))
 
-    def difference(dimension: str, label: str, chosen: np.ndarray) -> SliceDifference:
+    def difference(dimension: str, label: str, chosen: NDArray[np.bool_]) -> SliceDifference:
         return SliceDifference(
             dimension=dimension,
             label=label,
@@ -94,16 +95,8 @@ def compare_answers(
             f1=paired_bootstrap(*f1[::-1, chosen], seed=seed),
         )
 
-    slices = []
-    for dimension, row in slice_questions(examples, language=language).items():
-        labels, which, count = np.unique(
-            np.array(row, dtype=object), return_inverse=True, return_counts=True
-        )
-        slices += [
-            difference(dimension, label, which == number)
-            for number, label in enumerate(labels)
-            if label and count[number] >= fewest
-        ]
+    labels = slice_questions(examples, language=language)
+    slices = [difference(*kind) for kind in each_slice(labels, fewest=fewest)]
     ids = np.array([example.id for example in examples], dtype=object)
     return Comparison(
         language=language,

@@ -15,6 +15,7 @@ from spanwise.intervals import Interval, bootstrap_mean
 from spanwise.metrics import Scores, guess_language, score_predictions
 from spanwise.reader import Reader
 from spanwise.schema import Calibration, Example, Prediction, ReaderSettings, Report
+from spanwise.slices import each_slice
 
 Progress = Callable[[int, int], None]
 
@@ -233,16 +234,17 @@ def slice_scores(
         fewest: slices of fewer questions are left out.
     """
     exact, f1 = 100 * np.array(report.exact), 100 * np.array(report.f1)
-    found = []
-    for dimension, names in labels.items():
-        column = np.array(names)
-        for label in dict.fromkeys(names):
-            of_label = column == label
-            if label and (count := int(of_label.sum())) >= fewest:
-                intervals = {"exact": exact[of_label], "f1": f1[of_label]}
-                scores = {name: bootstrap_mean(values) for name, values in intervals.items()}
-                found.append(SliceScore(dimension=dimension, label=label, count=count, **scores))
-    return sorted(found, key=lambda slice_: slice_.f1.value)
+    found = [
+        SliceScore(
+            dimension=dimension,
+            label=label,
+            count=int(chosen.sum()),
+            exact=bootstrap_mean(exact[chosen]),
+            f1=bootstrap_mean(f1[chosen]),
+        )
+        for dimension, label, chosen in each_slice(labels, fewest=fewest)
+    ]
+    return sorted(found, key=lambda one: one.f1.value)
 
 
 def returned_confidence(predictions: Sequence[Prediction]) -> NDArray[np.float64]:

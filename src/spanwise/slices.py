@@ -4,9 +4,10 @@ Lengths are in characters, which every language has, and their bounds are the qu
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spanwise.schema import Example
 
@@ -47,6 +48,27 @@ def slice_questions(
     if windows is not None:
         labels["windows"] = [_window_label(count) for count in windows]
     return {name: tuple(column) for name, column in labels.items() if len({*column} - {""}) > 1}
+
+
+def each_slice(
+    labels: Mapping[str, Sequence[str]], *, fewest: int = 1
+) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    """Go through the kinds of questions.
+
+    Args:
+        labels: as `slice_questions` gives them.
+        fewest: kinds of fewer questions are left out.
+
+    Yields:
+        Dimension, label, and (Q,) True where a question has it.
+    """
+    for dimension, row in labels.items():
+        names, which, count = np.unique(
+            np.array(row, dtype=object), return_inverse=True, return_counts=True
+        )
+        for number, name in enumerate(names):
+            if name and count[number] >= fewest:
+                yield dimension, name, which == number
 
 
 def _question_word(question: str) -> str:

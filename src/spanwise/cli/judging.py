@@ -30,7 +30,7 @@ from spanwise.cli.data import (
 from spanwise.cli.reading import Device, Model, Revision
 from spanwise.cli.terminal import print_json, progress_bar, stderr, stdout, visible
 from spanwise.errors import ConfigError
-from spanwise.schema import Example
+from spanwise.schema import Example, Report
 
 logger = logging.getLogger("spanwise")
 
@@ -137,15 +137,16 @@ def _print_comparison(found: "Comparison", names: tuple[str, str]) -> None:
             escape(visible(name)), *(f"{scores[key]:.2f}" if key in scores else "–" for key in keys)
         )
     stdout.print(table)
-    changes = (f"{key} {_change(found.difference, key)}" for key in ("EM", "F1"))
-    stdout.print(f"the second over the first: {'; '.join(changes)}", markup=False)
+    exact, f1 = (
+        f"{_span(one)}, p {_chance(one)}" for one in (found.difference.exact, found.difference.f1)
+    )
+    stdout.print(f"the second over the first: EM {exact}; F1 {f1}", markup=False)
     surest = sorted(found.slices, key=lambda one: one.f1.p_value)[:_KINDS]
     if not any(one.f1.value or one.exact.value for one in surest):
         return
     table = Table("kind of question", "count", "EM", "p", "F1 [95 %]", "p", box=SIMPLE)
     for one in sorted(surest, key=lambda one: one.f1.value):
-        exact, f1 = one.exact, one.f1
-        cells = _signed(exact.value), _chance(exact), _span(f1), _chance(f1)
+        cells = _signed(one.exact.value), _chance(one.exact), _span(one.f1), _chance(one.f1)
         table.add_row(escape(visible(f"{one.dimension}: {one.label}")), f"{one.count:,}", *cells)
     stdout.print(table)
     kinds = len(found.slices)
@@ -153,11 +154,6 @@ def _print_comparison(found: "Comparison", names: tuple[str, str]) -> None:
         f"p is how often chance brings such a difference: of the {kinds} kinds it alone puts some "
         f"{kinds * 0.05:.1f} below 0.05. Shown: the {len(surest)} with the lowest; --json has all"
     )
-
-
-def _change(one: "SliceDifference", key: str) -> str:
-    difference = {"EM": one.exact, "F1": one.f1}[key]
-    return f"{_span(difference)}, p {_chance(difference)}"
 
 
 def _chance(difference: "Difference") -> str:
@@ -245,16 +241,21 @@ def calibrate(
     if as_json:
         print_json({"before": before.overall, "after": after.overall} | asdict(calibration))
         return
+    _print_calibrated(before, after)
+    stderr.print(f"written to {out or folder}; score it on other questions", markup=False)
+
+
+def _print_calibrated(before: Report, after: Report) -> None:
     table = Table("on the questions it was fitted on", "before", "after")
     for key, label in _MEASURES.items():
         if key in after.overall:
             table.add_row(label, f"{before.overall[key]:.3f}", f"{after.overall[key]:.3f}")
     stdout.print(table)
-    given = [right for right, p in zip(after.exact, predictions, strict=True) if p.best is not None]
+    given = [right for right, p in zip(after.exact, after.predictions, strict=True) if p.best]
     share = f", of which {100 * sum(given) / len(given):.1f} % match exactly" if given else ""
-    stdout.print(f"answers {len(given):,} of {len(examples):,} questions{share}")
+    stdout.print(f"answers {len(given):,} of {len(after.exact):,} questions{share}")
+    calibration = after.settings.calibration
     stdout.print(
         f"temperature {calibration.temperature:.3f}, null scale {calibration.null_scale:.3g}, null "
         f"bias {calibration.null_bias:+.3f}, threshold {calibration.threshold:.3f}"
     )
-    stderr.print(f"written to {out or folder}; score it on other questions", markup=False)
