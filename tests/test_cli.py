@@ -340,19 +340,15 @@ def test_train_takes_flags_and_leaves_a_reader(
     assert run("evaluate", out, data, "--json").status == 0
 
 
-def test_an_interrupted_run_says_where_its_epochs_are(
+def test_an_interrupted_run_leaves_with_130(
     run: Run, tmp_path: Path, data: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("spanwise.training.train", interrupt)
-    out = tmp_path / "run"
-    done = run("train", "--model", encoder, "--train", data, "--out", out)
+    done = run("train", "--model", encoder, "--train", data, "--out", tmp_path / "run")
     assert done.status == 130
-    assert f"interrupted; complete epochs are readers in {out}/checkpoints" in (
-        done.err.replace("\n", "")
-    )
 
 
 def test_train_without_accelerate_names_the_extra() -> None:

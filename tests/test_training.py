@@ -143,13 +143,6 @@ def test_of_epochs_with_one_f1_the_one_that_finds_spans_better_is_best() -> None
     assert max(epochs, key=_rank).epoch == 2
 
 
-def test_only_the_best_and_the_last_epoch_are_kept(learnt: Trained) -> None:
-    kept = {path.name for path in (learnt.folder / "checkpoints").iterdir()}
-    assert f"epoch-{learnt.epoch}" in kept
-    assert "epoch-8" in kept
-    assert len(kept) <= 2
-
-
 def test_a_linear_reader_is_a_plain_transformers_model(learnt: Trained) -> None:
     from transformers import AutoModelForQuestionAnswering
 
@@ -507,19 +500,6 @@ def test_a_place_where_no_folder_can_be_made_is_named(
 ) -> None:
     with pytest.raises(ConfigError, match=r"out is '.*, where no folder can be made: .*; name"):
         train(recipe(make_colours(5, seed=28), out=str(tmp_path / out)))
-
-
-def test_of_two_runs_into_one_folder_one_goes_on(
-    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def begin_another(model: str, **_: Any) -> Path:
-        (tmp_path / "run" / "recipe.toml").write_text("theirs")
-        return Path(model)
-
-    monkeypatch.setattr("spanwise.training.run.fetch_folder", begin_another)
-    with pytest.raises(ConfigError, match="run', where another run has begun; name a new folder"):
-        train(recipe(make_colours(5, seed=29)))
-    assert (tmp_path / "run" / "recipe.toml").read_text() == "theirs"
 
 
 def test_a_log_that_the_trainer_cannot_write_is_refused_before_anything_is_written(

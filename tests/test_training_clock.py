@@ -58,3 +58,13 @@ def test_without_a_limit_nothing_is_used_up(hand: Hand) -> None:
     assert clock.left() == math.inf
     assert clock.share() == 0
     assert clock.elapsed() == 10_000
+
+
+def test_a_run_that_goes_on_counts_what_it_has_used(hand: Hand) -> None:
+    clock = Clock(2)
+    hand.seconds += 5
+    clock.go_on(elapsed=50, stepping=20)
+    clock.start_steps()
+    assert (clock.elapsed(), clock.stepping(), clock.left()) == (55, 20, 65)
+    hand.seconds += 5
+    assert (clock.elapsed(), clock.stepping(), clock.left()) == (60, 25, 60)

@@ -110,12 +110,13 @@ def score_spans(
         Percent under the official keys; `answerable_exact` and `answerable_f1`: of the questions
         that have an answer, were the reader never to abstain; `answered`: percent of questions
         answered at the threshold; `auroc` of answerability, between 0 and 1, where both kinds
-        occur.
+        occur; `exact_low`, `exact_high`, `f1_low`, `f1_high`: 95 % intervals.
     """
     language = language or guess_language(examples)
     spans = _score(examples, predictions, language)
     scores = _score(examples, predictions, language, threshold=threshold)
-    return _overall(examples, predictions, scores, spans, threshold=threshold)
+    overall = _overall(examples, predictions, scores, spans, threshold=threshold)
+    return overall | _intervals(scores)
 
 
 def fit_calibration(

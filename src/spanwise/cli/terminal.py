@@ -29,6 +29,11 @@ class Advance(Protocol):
         """Say how much is done, and of how much."""
 
 
+def is_first_process() -> bool:
+    """Whether this process tells what happens; of those that `torchrun` starts only one does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def progress_bar(what: str, unit: str = "") -> Iterator[Advance]:
     """A bar on stderr that goes when the work is done."""

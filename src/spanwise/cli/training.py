@@ -1,7 +1,9 @@
 """`train`: a recipe, flags over it, and a live line."""
 
 import logging
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from spanwise.cli.data import Columns, parse_columns
-from spanwise.cli.terminal import score_table, stderr, stdout
+from spanwise.cli.terminal import is_first_process, score_table, stderr, stdout
 from spanwise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +53,15 @@ def train(
         list[str] | None,
         typer.Option(help="Data to choose the epoch and threshold on; repeatable."),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder; must not hold anything.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Run folder: a new one, or that of a run to go on with.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out, by its own recipe; never begin anew."
+        ),
+    ] = False,
     columns: Columns = None,
     revision: Annotated[str | None, typer.Option(help="Of a Hub model.")] = None,
     max_time: Annotated[
@@ -61,11 +71,17 @@ def train(
         bool, typer.Option("--settings", help="List every --section.key and stop.")
     ] = False,
 ) -> None:
-    """Fine-tune a span reader. Every setting of a recipe is a flag too: --section.key VALUE."""
+    """Fine-tune a span reader. Every setting of a recipe is a flag too: --section.key VALUE.
+
+    The same command again, or --resume --out DIR, goes on with a run that was stopped or killed.
+    Started as `torchrun --nproc-per-node N -m spanwise train ...`, N processes share it.
+    """
     if list_settings:
         _list_settings()
         return
     began = time.monotonic()  # before PyTorch is loaded, which takes seconds
+    if "RANK" in os.environ:  # each process would be warned that all its parameters are used
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     flags = {
         "model": model,
         "train": train,
@@ -80,7 +96,11 @@ def train(
     recipe, dotted = _split(settings or [])
     from spanwise.training import read_recipe
 
-    trained = run(read_recipe(recipe, changes | dotted), began=began)
+    if resume and recipe is None and out is not None and (Path(out) / "recipe.toml").is_file():
+        recipe = str(Path(out) / "recipe.toml")
+    trained = run(read_recipe(recipe, changes | dotted), resume=resume, began=began)
+    if not is_first_process():
+        return
     stdout.print(f"reader of epoch {trained.epoch} in {trained.folder}", markup=False)
     if trained.scores:
         fitted_on = trained.calibration.fitted_on
@@ -98,13 +118,13 @@ def _list_settings() -> None:
     stdout.print(table)
 
 
-def run(config: Any, *, began: float | None = None) -> "Trained":
+def run(config: Any, *, resume: bool = False, began: float | None = None) -> "Trained":
     """Train with a live line of step, loss, pace and time left; in a log, with one now and then."""
     from spanwise.training import Progress as Step
     from spanwise.training import train as fit
 
     columns = [TextColumn("step"), BarColumn(), TextColumn("{task.description}")]
-    hidden = not stderr.is_terminal
+    hidden = not (stderr.is_terminal and is_first_process())
     with Progress(*columns, console=stderr, transient=True, disable=hidden) as bar:
         task = bar.add_task("preparing", total=None)
         told = time.monotonic()
@@ -122,13 +142,7 @@ def run(config: Any, *, began: float | None = None) -> "Trained":
                 logger.info("step %s", line)
                 told = time.monotonic()
 
-        try:
-            trained = fit(config, progress=show, began=began)
-        except KeyboardInterrupt:
-            kept = f"{config.out}/checkpoints"
-            stderr.print(f"interrupted; complete epochs are readers in {kept}", markup=False)
-            raise
-    return trained
+        return fit(config, resume=resume, progress=show, began=began)
 
 
 def _minutes(text: str) -> float:

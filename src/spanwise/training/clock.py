@@ -19,6 +19,7 @@ class Clock:
         self._limit = math.inf if minutes is None else 60 * minutes
         self._first = time.monotonic()
         self._began = self._first if began is None else began
+        self._stepped = 0.0
         self.reserve = 0.0
         """Seconds that the last scoring and saving will take."""
 
@@ -29,7 +30,12 @@ class Clock:
 
     def start_steps(self) -> None:
         """Say that all is prepared and the first step begins."""
-        self._first = time.monotonic()
+        self._first = time.monotonic() - self._stepped
+
+    def go_on(self, *, elapsed: float, stepping: float) -> None:
+        """Count the seconds that the run had used before it was stopped, before its steps begin."""
+        self._began -= elapsed
+        self._stepped = stepping
 
     def elapsed(self) -> float:
         """Seconds of the run."""

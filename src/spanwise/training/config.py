@@ -59,8 +59,9 @@ class FitConfig:
     Attributes:
         learning_rate: of AdamW, at its peak.
         epochs: passes over the windows; may be a fraction.
-        batch_size: windows in a batch.
-        batch_tokens: tokens in a batch at most, padding included; in place of `batch_size`.
+        batch_size: windows in a batch of each process.
+        batch_tokens: tokens in a batch of each process at most, padding included; in place of
+            `batch_size`.
         accumulation: batches in a step.
         warmup: share of the run in which the learning rate rises; it falls linearly after.
         weight_decay: on weights, not on biases and norms.
@@ -77,6 +78,9 @@ class FitConfig:
         patience: stop after so many epochs without a better dev F1; 0 never does.
         max_minutes: of the whole run, reading, scoring and saving included; the learning rate comes
             down in time. None: no limit.
+        checkpoint_minutes: minutes from one checkpoint within an epoch to the next; each epoch ends
+            with one. A run that was killed goes on from the newest.
+        keep_checkpoints: newest checkpoints that are kept, besides the best.
         seed: of the fresh head, the order and dropout.
         report_to: where the Trainer logs, "tensorboard" for one; empty: only `metrics.jsonl`.
     """
@@ -97,6 +101,8 @@ class FitConfig:
     null_windows: Literal["auto", "keep", "drop"] = "auto"
     patience: int = 0
     max_minutes: float | None = None
+    checkpoint_minutes: float = 10.0
+    keep_checkpoints: int = 2
     seed: int = 0
     report_to: tuple[str, ...] = ()
 
@@ -127,7 +133,7 @@ class TrainConfig:
 
     Attributes:
         train: files to learn from, in any form that `corpus` reads.
-        out: the run folder; must not hold anything yet.
+        out: the run folder: new, or that of the same run, which then goes on.
         model: folder or Hub id of an encoder, or of a reader to go on from; "builtin", the reader
             that the package carries, unless told otherwise.
         dev: files to choose the epoch and fit the threshold on; never learnt from.
@@ -330,12 +336,14 @@ def _impossible(config: TrainConfig) -> list[str]:
         "fit.weight_decay": (fit.weight_decay, 0),
         "fit.cache_gb": (fit.cache_gb, 0),
         "fit.patience": (fit.patience, 0),
+        "fit.keep_checkpoints": (fit.keep_checkpoints, 1),
         "negatives.repeat": (config.negatives.repeat, 1),
     }
     positive = {
         "fit.learning_rate": fit.learning_rate,
         "fit.epochs": fit.epochs,
         "fit.max_grad_norm": fit.max_grad_norm,
+        "fit.checkpoint_minutes": fit.checkpoint_minutes,
         "fit.max_minutes": 1.0 if fit.max_minutes is None else fit.max_minutes,
     }
     share = {"fit.warmup": fit.warmup, "head.dropout": config.head.dropout}

@@ -1,18 +1,21 @@
-"""What the Trainer is given: batches, a model that masks, the loss, the optimizer, its schedule.
+"""The Trainer and what it is given: batches, a model that masks, the loss, optimizer, schedule.
 
 This module knows nothing about files, epochs or scores.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import TrainingArguments
+from transformers import Trainer, TrainerState, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
 from spanwise.batching import collate, plan_batches
@@ -24,9 +27,17 @@ from spanwise.training.config import FitConfig
 
 Tensors = dict[str, torch.Tensor]
 
+_PATIENCE = 7200  # seconds that a process waits: for the first to encode states, or read dev
+
+_NO_LABEL = -100  # neither the loss nor the Trainer counts it
+
 
 class Batches(Dataset[Tensors]):
     """Whole batches, drawn anew for each epoch from length-bucketed shuffles.
+
+    Several processes share a batch that is so many times as large: item `n` is part `n % processes`
+    of batch `n // processes`, so that the Trainer, which deals items out in turn, gives each of
+    them its part.
 
     Args:
         windows: all windows.
@@ -47,6 +58,7 @@ class Batches(Dataset[Tensors]):
     ) -> None:
         self.windows, self.rows, self.fit, self.pad_token_id = windows, rows, fit, pad_token_id
         self.states = states
+        self.processes: int = PartialState().num_processes
         self._count = 0
         self.set_epoch(0)
 
@@ -55,8 +67,8 @@ class Batches(Dataset[Tensors]):
         lengths, fit = self.windows.lengths[self.rows], self.fit
         plan = plan_batches(
             lengths,
-            batch_size=None if fit.batch_tokens else fit.batch_size,
-            batch_tokens=fit.batch_tokens,
+            batch_size=None if fit.batch_tokens else fit.batch_size * self.processes,
+            batch_tokens=fit.batch_tokens and fit.batch_tokens * self.processes,
             seed=fit.seed + epoch,
         )
         # The Trainer takes every epoch to have as many batches as the first, which a budget of
@@ -72,12 +84,16 @@ class Batches(Dataset[Tensors]):
         self.plan = plan
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
-        return len(self.plan)
+        """Parts of batches in an epoch."""
+        return len(self.plan) * self.processes
 
     def __getitem__(self, index: int) -> Tensors:
-        """The tensors of a batch: (B, T) each, (B, 2) labels, (B, T, H) states if there are any."""
-        rows = self.rows[self.plan[index]]
+        """The tensors of a part: (B, T) each, (B, 2) labels, (B, T, H) states if there are any."""
+        whole = self.plan[index // self.processes]
+        part = whole[index % self.processes :: self.processes]
+        is_spare = not len(part)  # fewer windows than processes: one is read and does not count
+        part = whole[:1] if is_spare else part
+        rows = self.rows[part]
         batch = collate(self.windows, rows, pad_token_id=self.pad_token_id)
         span_mask = batch.context_mask
         span_mask[np.arange(len(rows)), batch.null_position] = True
@@ -88,9 +104,11 @@ class Batches(Dataset[Tensors]):
             "labels": np.stack([batch.first, batch.last], axis=1),
         }
         tensors = {name: torch.from_numpy(array).long() for name, array in arrays.items()}
+        if is_spare:
+            tensors["labels"].fill_(_NO_LABEL)
         tensors["span_mask"] = torch.from_numpy(span_mask)
         if self.states is not None:
-            tensors["states"] = torch.from_numpy(self.states.pad(self.plan[index]))
+            tensors["states"] = torch.from_numpy(self.states.pad(part))
         return tensors
 
 
@@ -135,11 +153,13 @@ def span_loss(
 
     Args:
         logits: (B, 2, T) of start and end.
-        labels: (B, 2) first and last token.
+        labels: (B, 2) first and last token; -100 where there is nothing to learn.
         num_items_in_batch: labels of the whole step, over accumulation and ranks: two a window.
             The mean of each batch's own mean would count the windows of a small one for more.
     """
-    losses = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    losses = nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), reduction="sum", ignore_index=_NO_LABEL
+    )
     return losses / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
@@ -174,6 +194,67 @@ def make_schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
+class RunTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer, with checkpoints of ours: a kill leaves its own half-written.
+
+    These are the places where it saves and loads; all else is its own. The weights are not loaded
+    here: a run that goes on loads its model from the checkpoint to begin with.
+
+    Attributes:
+        save: takes what the next step depends on, and the Trainer's account of steps and epochs,
+            where it is time for a checkpoint.
+        resumed: what `save` was given, where the run goes on.
+    """
+
+    save: Callable[[dict[str, Any], TrainerState], None]
+    resumed: dict[str, Any]
+
+    def _save_checkpoint(self, *_: Any) -> None:
+        # The sum of losses since the last report would be lost, and the next report wrong.
+        own = {"random": _random_state(), "losses": self._tr_loss.item()}
+        self.save(
+            {
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.lr_scheduler.state_dict(),
+                "reported": self._globalstep_last_logged,
+                "processes": gather_object([own]),
+            },
+            self.state,
+        )
+
+    def _load_from_checkpoint(self, *_: Any) -> None:
+        pass
+
+    def _load_optimizer_and_scheduler(self, _: Any) -> None:
+        self.optimizer.load_state_dict(self.resumed["optimizer"])
+        self.lr_scheduler.load_state_dict(self.resumed["schedule"])
+
+    def _load_rng_state(self, _: Any) -> None:
+        own = self.resumed["processes"][self.args.process_index]
+        _set_random_state(own["random"])
+        self._tr_loss.fill_(own["losses"])
+        self._globalstep_last_logged = self.resumed["reported"]
+
+
+def _random_state() -> dict[str, Any]:
+    """All that draws numbers here, as values that `torch.load` takes without running code."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - whoever else uses it
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, np.asarray(keys).tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
 def make_arguments(
     fit: FitConfig, out: Path, *, device: torch.device, bf16: bool
 ) -> TrainingArguments:
@@ -198,6 +279,8 @@ def make_arguments(
         dataloader_pin_memory=device.type == "cuda",
         # Where the steps are not done by the processor, it makes the next batches meanwhile.
         dataloader_num_workers=int(device.type == "cuda"),
+        ddp_timeout=_PATIENCE,
+        average_tokens_across_devices=True,  # or a short part would count for as much as a long one
     )
 
 

@@ -5,18 +5,18 @@ what happens between epochs (scores, checkpoints, warnings) stands here and in `
 knows nothing about flags or the terminal.
 """
 
-import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
-from transformers import PrinterCallback, Trainer, set_seed
+from transformers import PrinterCallback, TrainingArguments, set_seed
 
 from spanwise.checkpoints import fetch_folder, read_settings
 from spanwise.corpus import read_examples
@@ -34,12 +34,14 @@ from spanwise.model import (
 from spanwise.reader import clip_window, order_pair
 from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
 from spanwise.states import States, detach_head, encode_states
+from spanwise.training.checkpointing import read_state
 from spanwise.training.clock import Clock
 from spanwise.training.config import FitConfig, TrainConfig
 from spanwise.training.epochs import Epochs, Progress, Trained
 from spanwise.training.fitting import (
     Batches,
     MaskedModel,
+    RunTrainer,
     check_reports,
     computes_bf16,
     make_arguments,
@@ -48,6 +50,7 @@ from spanwise.training.fitting import (
     span_loss,
     take_only,
 )
+from spanwise.training.folder import RunFolder, hash_file, open_run
 from spanwise.training.negatives import add_negatives
 from spanwise.training.scoring import DevReader
 from spanwise.windows import PairTokenizer, make_windows
@@ -60,16 +63,20 @@ _UNREACHABLE = 0.05  # share of answers that no window holds, above which the se
 def train(
     config: TrainConfig,
     *,
+    resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
     began: float | None = None,
 ) -> Trained:
-    """Fine-tune a span reader.
+    """Fine-tune a span reader, or go on where a run into the same folder was stopped.
 
     The run folder receives the best epoch's model, tokenizer and `spanwise.json`, the resolved
-    recipe, `metrics.jsonl` and, under `checkpoints/`, the last and the best epoch.
+    recipe, `metrics.jsonl` and, under `checkpoints/`, what a run goes on from: killed at any time,
+    it ends with the losses and weights of a run that was not (on a processor, without
+    `max_minutes`). Under `torchrun` the processes share each step.
 
     Args:
         config: everything the run depends on.
+        resume: refuse to begin anew where no run has begun.
         progress: called after each step.
         began: when the time that `max_minutes` limits began, as `time.monotonic` says it; None:
             with this call.
@@ -79,25 +86,39 @@ def train(
 
     Raises:
         DataError: files that cannot be learnt from, every fault named.
-        CheckpointError: a model that is not what its config says.
-        ConfigError: settings that cannot work, or a loss that is not finite before a first epoch.
+        CheckpointError: a model that is not what its config says, or a checkpoint that cannot be
+            written.
+        ConfigError: settings that cannot work, settings or data that are not those that the run
+            was begun with, or a loss that is not finite before a first epoch.
+        KeyboardInterrupt: a signal asked the run to stop; it is saved, and the log says where.
     """
     clock = Clock(config.fit.max_minutes, began=began)
-    out = _new_folder(config.out)
-    check_reports(config.fit)
+    PartialState(cpu=not torch.cuda.is_available())  # joins the other processes, if any
+    with open_run(config, resume=resume) as run:
+        if run.result is not None:
+            logger.info("the run in %s has come to its end already", config.out)
+            return Trained.from_json(run.result, run.path)
+        check_reports(config.fit)
+        trained = _fit(config, run, clock=clock, progress=progress)
+        run.finish(trained.to_json())
+    PartialState().wait_for_everyone()  # until the reader stands there
+    return trained
+
+
+def _fit(
+    config: TrainConfig,
+    run: RunFolder,
+    *,
+    clock: Clock,
+    progress: Callable[[Progress], None] | None,
+) -> Trained:
+    fit = config.fit
     examples = _read(config.train, config)
     dev = _read(config.dev, config) if config.dev else ()
+    run.compare(config, train=examples, dev=dev)
     _warn_of_overlap(examples, dev)
-    fit = config.fit
     examples = tuple(add_negatives(examples, config.negatives, seed=fit.seed))
-    set_seed(fit.seed)
-    folder = fetch_folder(config.model, revision=config.revision)
-    tokenizer = PairTokenizer.from_folder(folder)
-    stored = read_settings(folder)
-    with unexported(folder, stored.export.get("parameters", {}) if stored else {}) as whole:
-        model = load_training_model(
-            whole, config.head.sizes(), attention_dropout=fit.attention_dropout
-        )
+    model, tokenizer = _load(config, run)
     device, bf16 = _place(model, config)
     freeze(model, fit.freeze)
     settings = _settle(config, model, tokenizer, examples)
@@ -106,15 +127,15 @@ def train(
     rows = _choose(windows, settings)
     trainable, total = count_parameters(model)
     precision = "bf16" if bf16 else "fp32"
-    logger.info("%s on %s in %s", type(model).__name__, device, precision)
+    logger.info("%s on %s in %s", type(model).__name__, device.type, precision)
     logger.info("%s of %s parameters are trained", f"{trainable:,}", f"{total:,}")
     logger.info("%s windows of %s questions", f"{len(rows):,}", f"{len(examples):,}")
 
-    _claim(out, config)
-    fitted, states = _encode_once(
-        model, windows, rows, fit=fit, pad_token_id=tokenizer.pad_token_id, bf16=bf16
-    )
-    batches = Batches(windows, rows, fit, pad_token_id=tokenizer.pad_token_id, states=states)
+    run.begin(config)
+    pad = tokenizer.pad_token_id
+    with PartialState().main_process_first():  # the others read the states that it has written
+        fitted, states = _encode_once(model, windows, rows, fit=fit, pad_token_id=pad, bf16=bf16)
+    batches = Batches(windows, rows, fit, pad_token_id=pad, states=states)
     dev_reader = DevReader(model, tokenizer, settings, dev)
     if states is not None:
         dev_reader.keep_states(fitted, fit.cache_gb)
@@ -128,47 +149,59 @@ def train(
         clock=clock,
         progress=progress,
     )
-    steps = max(1, round(len(batches) / fit.accumulation * fit.epochs))
+    arguments = make_arguments(fit, run.path, device=device, bf16=bf16)
+    _take_steps(MaskedModel(fitted), batches, epochs, arguments=arguments, run=run)
+    return epochs.finish()
+
+
+def _take_steps(
+    model: nn.Module,
+    batches: Batches,
+    epochs: Epochs,
+    *,
+    arguments: TrainingArguments,
+    run: RunFolder,
+) -> None:
+    """All steps that are left of a run, unless it is asked to stop."""
+    fit = epochs.config.fit
     optimizer = make_optimizer(model, fit)
-    trainer = Trainer(
-        model=MaskedModel(fitted),
-        args=make_arguments(fit, out, device=device, bf16=bf16),
+    steps = max(1, round(len(batches.plan) / fit.accumulation * fit.epochs))
+    trainer = RunTrainer(
+        model=model,
+        args=arguments,
         train_dataset=batches,
         data_collator=take_only,
         compute_loss_func=span_loss,
         optimizers=(
             optimizer,
-            make_schedule(optimizer, fit, steps=steps, used=clock.share),
+            make_schedule(optimizer, fit, steps=steps, used=lambda: epochs.share),
         ),
         callbacks=[epochs],
     )
     trainer.remove_callback(PrinterCallback)
-    epochs.log = trainer.log
-    trainer.train()
-    return epochs.finish()
+    trainer.save, epochs.log = epochs.save, trainer.log
+    if run.checkpoint is not None:
+        trainer.resumed = read_state(run.checkpoint)
+        epochs.go_on(json.loads(trainer.resumed["run"]))
+        logger.info("the run goes on from %s, the newest whole checkpoint", run.checkpoint)
+    if not epochs.is_over:
+        with epochs.interruption:
+            trainer.train(resume_from_checkpoint=run.checkpoint and str(run.checkpoint))
+    if epochs.is_paused:
+        logger.warning("saved; 'spanwise train --resume --out %s' goes on", run.path)
+        raise KeyboardInterrupt
 
 
-def _new_folder(out: str) -> Path:
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = any(folder.iterdir())
-    except (OSError, ValueError) as error:  # ValueError: a null character
-        message = f"out is {out!r}, where no folder can be made: {error}; name another place"
-        raise ConfigError(message) from error
-    if taken:
-        raise ConfigError(f"out is {out!r}, which is not empty; name a new folder, or delete it")
-    return folder
-
-
-def _claim(out: Path, config: TrainConfig) -> None:
-    """Write the recipe; of two runs that began with the same empty folder one goes on."""
-    try:
-        with (out / "recipe.toml").open("x", encoding="utf-8") as file:
-            file.write(config.to_toml())
-    except FileExistsError:
-        message = f"out is {config.out!r}, where another run has begun; name a new folder"
-        raise ConfigError(message) from None
+def _load(config: TrainConfig, run: RunFolder) -> tuple[nn.Module, PairTokenizer]:
+    """The model that the run begins with, or goes on with."""
+    set_seed(config.fit.seed)  # of a fresh head
+    folder = run.checkpoint or fetch_folder(config.model, revision=config.revision)
+    stored = read_settings(folder)
+    with unexported(folder, stored.export.get("parameters", {}) if stored else {}) as whole:
+        model = load_training_model(
+            whole, config.head.sizes(), attention_dropout=config.fit.attention_dropout
+        )
+    return model, PairTokenizer.from_folder(folder)
 
 
 def _read(sources: Sequence[str], config: TrainConfig) -> tuple[Example, ...]:
@@ -186,7 +219,7 @@ def _read(sources: Sequence[str], config: TrainConfig) -> tuple[Example, ...]:
 
 def _place(model: nn.Module, config: TrainConfig) -> tuple[torch.device, bool]:
     """Move the model to where it is trained, and say whether bf16 is used there."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = PartialState().device
     native = computes_bf16(device)
     if config.fit.precision == "bf16" and not native:
         logger.warning(
@@ -293,14 +326,6 @@ def _provenance(config: TrainConfig) -> dict[str, Any]:
     return {
         "base_model": config.model,
         "versions": versions,
-        "train": {file: _sha256(file) for file in config.train},
-        "dev": {file: _sha256(file) for file in config.dev},
+        "train": {file: hash_file(file) for file in config.train},
+        "dev": {file: hash_file(file) for file in config.dev},
     }
-
-
-def _sha256(source: str) -> str | None:
-    file = Path(source)
-    if not file.is_file():  # a folder or a data set of the Hub
-        return None
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,8 +5,11 @@ This module knows nothing about scores or steps.
 
 import time
 from collections.abc import Sequence
+from operator import itemgetter
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch import nn
 
 from spanwise.backends import TorchBackend
@@ -24,6 +27,8 @@ _FEW = 32  # questions that are read to learn how fast all will be
 class DevReader:
     """Answers the dev questions with the model as it is at the moment.
 
+    Of several processes each reads its part, and every one is given the answers to all.
+
     Args:
         model: the bare span model.
         tokenizer: that of the reader.
@@ -39,14 +44,17 @@ class DevReader:
         dev: Sequence[Example],
     ) -> None:
         self.examples = dev
+        processes = PartialState()
+        self._places = range(processes.process_index, len(dev), processes.num_processes)
+        self._own = [dev[place] for place in self._places]
         self._model, self._tokenizer, self._settings = model, tokenizer, settings
         self._states: States | None = None
 
     def keep_states(self, head: nn.Module, cache_gb: float) -> None:
         """Encode the questions once, where the encoder is frozen; then only its head reads."""
         self._head = head
-        if self.examples:
-            self._windows = make_windows(self.examples, self._tokenizer, self._settings.window)
+        if self._own:
+            self._windows = make_windows(self._own, self._tokenizer, self._settings.window)
             self._states = encode_states(  # in float32, as the reader will compute
                 self._model,
                 self._windows,
@@ -56,24 +64,26 @@ class DevReader:
 
     def read(self) -> list[Prediction]:
         """One prediction for each dev question, in their order."""
-        if self._states is not None:
-            return self._read_states(self._states)
-        return self._read(self.examples)
+        own = self._read(self._own) if self._states is None else self._read_states(self._states)
+        placed = gather_object(list(zip(self._places, own, strict=True)))
+        return [prediction for _, prediction in sorted(placed, key=itemgetter(0))]
 
     def foresee(self) -> float:
         """Seconds that all questions will take, from reading some of them."""
-        few = self.examples[:_FEW] if self._states is None else self.examples
-        if not few:
+        if not self._own:
             return 0.0
+        few = self._own[:_FEW] if self._states is None else self._own
         began = time.monotonic()
-        if few is self.examples:
-            self.read()
-        else:
+        if self._states is None:
             self._read(few)
-        characters = [sum(len(e.context) for e in examples) for examples in (self.examples, few)]
+        else:
+            self._read_states(self._states)
+        characters = [sum(len(e.context) for e in examples) for examples in (self._own, few)]
         return (time.monotonic() - began) * characters[0] / characters[1]
 
     def _read(self, examples: Sequence[Example]) -> list[Prediction]:
+        if not examples:
+            return []
         backend = TorchBackend(self._model, device=str(self._device))
         return Reader(backend, self._tokenizer, self._settings).predict(examples)
 
@@ -87,8 +97,8 @@ class DevReader:
                 output = self._head(*(torch.from_numpy(array).to(self._device) for array in inputs))
                 logits = (output.start_logits.cpu().numpy(), output.end_logits.cpu().numpy())
                 decoder.add(batch, Logits(start_logits=logits[0], end_logits=logits[1]))
-        ids = [example.id for example in self.examples]
-        return decoder.predictions(ids, [[example.context] for example in self.examples])
+        ids = [example.id for example in self._own]
+        return decoder.predictions(ids, [[example.context] for example in self._own])
 
     @property
     def _device(self) -> torch.device:

@@ -1,0 +1,221 @@
+"""The run folder: whether a run may write there, begins there or goes on, and what came of it.
+
+This module knows nothing about models or steps.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
+
+from spanwise.corpus.writing import write_whole
+from spanwise.errors import ConfigError
+from spanwise.schema import Example
+from spanwise.training.checkpointing import newest_checkpoint
+from spanwise.training.config import TrainConfig, read_recipe
+
+logger = logging.getLogger("spanwise")
+
+RECIPE_FILE = "recipe.toml"
+LOG_FILE = "metrics.jsonl"
+
+_RUN_FILE = "run.json"
+_LOCK_FILE = ".lock"
+
+# Settings that change nothing of what is learnt.
+_FREE = ("out", "fit.checkpoint_minutes", "fit.keep_checkpoints")
+
+
+class RunFolder:
+    """A run folder that this process alone writes to, as long as `open_run` is open.
+
+    Attributes:
+        path: the folder.
+        checkpoint: the newest whole one; None where the run begins.
+        result: what `finish` was given, where the run has come to its end already.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint: Path | None = None
+        self._facts: dict[str, Any] = {"processes": PartialState().num_processes, "result": None}
+        self._begun: dict[str, Any] = {}
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """See the class."""
+        result: dict[str, Any] | None = self._begun.get("result")
+        return result
+
+    def look(self, config: TrainConfig, *, resume: bool) -> None:
+        """Find out whether a run begins here or goes on.
+
+        Raises:
+            ConfigError: something else is in the folder, the recipe was another, or there is
+                nothing to resume.
+        """
+        file = self.path / _RUN_FILE
+        if file.is_file():
+            self._begun = _read_run(file)
+            self.checkpoint = newest_checkpoint(self.path / "checkpoints")
+        elif any(not path.name.startswith(".") for path in self.path.iterdir()):
+            raise ConfigError(
+                f"out is {config.out!r}, which is not empty, and no run has begun there; name a "
+                "new folder, or delete it"
+            )
+        if resume and not self._begun:
+            raise ConfigError(f"out is {config.out!r}, where no run has begun: leave out resume")
+        if self.checkpoint is None and self.result is None:
+            self._begun = {}  # nothing was saved, so nothing is lost by beginning anew
+            return
+        began = read_recipe(self.path / RECIPE_FILE, {})
+        changes = list(_changes(_flat(began), _flat(config)))
+        processes = self._facts["processes"]
+        if self.result is None and self._begun["processes"] != processes:
+            changes.append(
+                f"the number of processes was {self._begun['processes']}, now {processes}"
+            )
+        self._refuse(config, changes)
+
+    def tell(self) -> None:
+        """Give what the first process has found to the others."""
+        found = broadcast_object_list([self._begun, self.checkpoint])
+        self._begun, self.checkpoint = found
+
+    def compare(self, config: TrainConfig, **parts: Sequence[Example]) -> None:
+        """See that a run goes on with the data that it began with, and note what it is.
+
+        Raises:
+            ConfigError: naming what changed.
+        """
+        sources = {"train": config.train, "dev": config.dev}
+        self._facts |= {
+            name: {
+                "examples": _digest(examples),
+                "files": {source: hash_file(source) for source in sources[name]},
+            }
+            for name, examples in parts.items()
+        }
+        if self._begun:
+            self._refuse(config, [
+                f"{name} is other data than it was ({_changed_files(was['files'], now['files'])})"
+                for name in parts
+                if (was := self._begun[name])["examples"] != (now := self._facts[name])["examples"]
+            ])  # fmt: skip
+
+    def begin(self, config: TrainConfig) -> None:
+        """Write down what the run depends on, unless it goes on."""
+        if self.checkpoint is None and PartialState().is_main_process:
+            self._write()  # first: after a kill it tells that the rest may be written over
+            write_whole(self.path / RECIPE_FILE, config.to_toml().encode(errors="backslashreplace"))
+            (self.path / LOG_FILE).write_bytes(b"")
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write down that the run has come to its end."""
+        self._facts["result"] = dict(result)
+        if PartialState().is_main_process:
+            self._write()
+
+    def _write(self) -> None:
+        text = json.dumps(self._facts, indent=2)
+        write_whole(self.path / _RUN_FILE, f"{text}\n".encode(errors="backslashreplace"))
+
+    def _refuse(self, config: TrainConfig, changes: Sequence[str]) -> None:
+        if changes:
+            begun = (
+                f"in {config.out!r} a run was begun otherwise; go on with it as it was begun, or "
+            )
+            raise ConfigError([f"{begun}name a new folder:", *changes])
+
+
+@contextmanager
+def open_run(config: TrainConfig, *, resume: bool) -> Iterator[RunFolder]:
+    """Make the run folder, or open that of a run to go on with, and keep other runs out of it.
+
+    Of several processes the first does it, and tells the others what it found.
+
+    Args:
+        config: of the run.
+        resume: refuse to begin.
+
+    Raises:
+        ConfigError: no folder can be made, another run is at work there, and as in
+            `RunFolder.look`.
+    """
+    run = RunFolder(Path(config.out))
+    if PartialState().is_main_process:
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(run.path / _LOCK_FILE, timeout=0)
+            lock.acquire()
+        except Timeout:
+            message = f"out is {config.out!r}, where another run is at work; name a new folder"
+            raise ConfigError(message) from None
+        except (OSError, ValueError) as error:  # ValueError: a null character
+            raise ConfigError(
+                f"out is {config.out!r}, where no folder can be made: {error}; name another place"
+            ) from error
+        try:
+            run.look(config, resume=resume)
+            run.tell()
+            yield run
+        finally:
+            (run.path / _LOCK_FILE).unlink(missing_ok=True)
+            lock.release()
+    else:
+        run.tell()
+        yield run
+
+
+def hash_file(source: str) -> str | None:
+    """The sha256 of a file; None of a folder, or of a data set of the Hub."""
+    file = Path(source)
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_run(file: Path) -> dict[str, Any]:
+    try:
+        begun: dict[str, Any] = json.loads(file.read_bytes())
+        return {name: begun[name] for name in ("processes", "result", "train", "dev")}
+    except (ValueError, TypeError, KeyError) as error:
+        message = f"{file} is not what a run has written: {error}; name a new folder for the run"
+        raise ConfigError(message) from error
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        answers = example.answers and [(gold.text, gold.start) for gold in example.answers]
+        fields = (example.id, example.question, example.context, answers)
+        digest.update(json.dumps(fields).encode())
+    return digest.hexdigest()
+
+
+def _changed_files(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    changed = [name for name in now if now[name] is None or now[name] not in was.values()]
+    return ", ".join(changed or now)
+
+
+def _flat(config: TrainConfig) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in asdict(config).items():
+        is_section = isinstance(value, Mapping) and name != "columns"
+        flat |= {f"{name}.{key}": v for key, v in value.items()} if is_section else {name: value}
+    return {name: value for name, value in flat.items() if name not in _FREE}
+
+
+def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in now.items():
+        if was[name] != value:
+            yield f"{name} was {was[name]!r}, now {value!r}"

@@ -1,0 +1,408 @@
+"""A run that was killed goes on to the bit, and refuses to go on otherwise than it was begun."""
+
+import json
+import logging
+import multiprocessing
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file
+
+from spanwise.corpus import write_examples
+from spanwise.errors import CheckpointError, ConfigError
+from spanwise.reader import Reader
+from spanwise.schema import WindowSettings
+from spanwise.training import FitConfig, HeadConfig, Progress, TrainConfig, train
+from spanwise.training.checkpointing import read_state
+from tests.conftest import make_colours
+
+ALWAYS = 1e-9  # minutes between checkpoints: one after each step
+Make = Callable[..., TrainConfig]
+
+# What a run may be made of; each with dropout, and a dev set.
+KINDS: dict[str, dict[str, Any]] = {
+    "buckets": {"fit": {"batch_tokens": 80, "attention_dropout": True}},
+    "accumulation": {"fit": {"batch_size": 3, "accumulation": 4, "epochs": 1.6}},
+    "early-stopping": {"fit": {"batch_size": 8, "epochs": 20, "patience": 2, "freeze": 1}},
+    "frozen": {
+        "fit": {"batch_size": 8, "freeze": "encoder", "learning_rate": 1e-2},
+        "head": HeadConfig(kind="mlp", depth=2, width=16),
+    },
+}
+
+
+class Killed(Exception):  # noqa: N818 - it is no error
+    """Stands for a kill, where a whole process would take too long."""
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States of frozen encoders are kept where the test ends; a test does not wait for the disk."""
+    monkeypatch.setenv("SPANWISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("spanwise.checkpoints._flush", lambda _: None)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, make_encoder: Callable[..., Path]) -> Make:
+    """A run of some 30 steps; `fit` changes its settings, the rest are fields."""
+    write_examples(
+        tmp_path / "train.json", make_colours(75, seed=1, unanswerable=0.3), form="squad"
+    )
+    write_examples(tmp_path / "dev.json", make_colours(20, seed=2, unanswerable=0.3), form="squad")
+    model = make_encoder()
+
+    def make(*, out: str = "run", fit: dict[str, Any] | None = None, **fields: Any) -> TrainConfig:
+        usual: dict[str, Any] = {"epochs": 3, "batch_size": 8, "precision": "fp32"}
+        usual |= {"learning_rate": 3e-3, "checkpoint_minutes": ALWAYS}
+        given: dict[str, Any] = {
+            "model": str(model),
+            "train": (str(tmp_path / "train.json"),),
+            "dev": (str(tmp_path / "dev.json"),),
+            "out": str(tmp_path / out),
+            "window": WindowSettings(max_length=32, stride=8, max_question_tokens=8),
+            "fit": FitConfig(**usual | (fit or {})),
+        }
+        return TrainConfig(**given | fields)
+
+    return make
+
+
+def outcome(folder: Path) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+    """All that the log says but the time, and the weights."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    entries = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    files = sorted(folder.glob("*.safetensors"))
+    weights = {f"{file.name} {n}": t for file in files for n, t in load_file(file).items()}
+    return entries, weights
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    """Of two runs the log and the weights are equal to the bit."""
+    (entries, weights), (expected, expected_weights) = outcome(run), outcome(whole)
+    assert entries == expected
+    assert weights.keys() == expected_weights.keys()
+    assert all(torch.equal(weights[name], expected_weights[name]) for name in weights)
+
+
+def kill_after(step: int) -> Callable[[Progress], None]:
+    """A progress that ends the run at a step, before it is saved."""
+
+    def stop(progress: Progress) -> None:
+        if progress.step == step:
+            raise Killed
+
+    return stop
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stopped_run_goes_on_to_the_bit(
+    recipe: Make, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="spanwise")
+    whole = train(recipe(out="whole", **KINDS[kind]))
+    config = recipe(**KINDS[kind])
+    seen: list[Progress] = []
+    for step in (4, 9):
+        with pytest.raises(Killed):
+            train(config, progress=kill_after(step))
+    trained = train(config, resume=True, progress=seen.append)
+    assert (
+        f"the run goes on from {config.out}/checkpoints/step-8, the newest whole checkpoint"
+        in caplog.text
+    )
+    assert seen[0].step == 9
+    assert replace(trained, folder=whole.folder) == whole
+    assert_same(trained.folder, whole.folder)
+    if kind == "frozen":
+        assert caplog.text.count("are written to") == 2  # of train and dev: once for all runs
+
+
+def test_a_checkpoint_that_is_not_whole_is_passed_over(
+    recipe: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="spanwise")
+    whole = train(recipe(out="whole"))
+    config = recipe(fit={"keep_checkpoints": 4})
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(6))
+    checkpoints = Path(config.out) / "checkpoints"
+    (checkpoints / "step-5" / "manifest.json").unlink()
+    state = checkpoints / "step-4" / "state.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    weights = checkpoints / "step-3" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+    (checkpoints / ".step-6.0123abcd").mkdir()  # as a kill in the middle of saving leaves it
+    trained = train(config)
+    assert re.search(r"step-5 is passed over.*: its files are not whole: .*manifest", caplog.text)
+    assert re.search(r"step-4 is passed over.*: state\.pt is not what was written", caplog.text)
+    assert re.search(r"step-3 is passed over.*: model\.safetensors is not what", caplog.text)
+    assert f"the run goes on from {checkpoints}/step-2" in caplog.text
+    assert_same(trained.folder, whole.folder)
+    assert not [*checkpoints.glob(".*")]
+    assert len([*checkpoints.glob("broken-step-*")]) == 3
+
+
+def test_a_checkpoint_whose_best_is_not_whole_is_passed_over(
+    recipe: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = recipe(fit={"epochs": 4, "learning_rate": 1e-9})  # the first epoch stays the best
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(25))
+    checkpoints = Path(config.out) / "checkpoints"
+    assert {path.name for path in checkpoints.iterdir()} == {"step-10", "step-23", "step-24"}
+    (checkpoints / "step-10" / "config.json").unlink()
+    train(config)
+    assert "step-24 is passed over" in caplog.text
+    assert "the best one so far, step-10, is not whole" in caplog.text
+
+
+def test_a_checkpoint_of_a_newer_spanwise_is_not_touched(recipe: Make) -> None:
+    config = recipe()
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(3))
+    file = Path(config.out) / "checkpoints" / "step-2" / "manifest.json"
+    file.write_text(file.read_text().replace('"format": 1', '"format": 9'))
+    with pytest.raises(CheckpointError, match=r"step-2: its format is 9, .*pip install --upgrade"):
+        train(config)
+    assert file.is_file()
+
+
+def test_the_newest_checkpoints_and_the_best_are_kept(recipe: Make) -> None:
+    for keep in (1, 3):
+        fit = {"epochs": 4, "learning_rate": 1e-9, "keep_checkpoints": keep}
+        trained = train(recipe(out=f"keep-{keep}", fit=fit))
+        kept = {path.name for path in (trained.folder / "checkpoints").iterdir()}
+        assert trained.epoch == 1
+        assert kept == {"step-10", *(f"step-{step}" for step in range(41 - keep, 41))}
+
+
+def test_a_run_that_has_ended_is_not_run_again(recipe: Make) -> None:
+    trained = train(recipe())
+    before = {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*.*")}
+    assert train(recipe(), progress=kill_after(1)) == trained
+    changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert {path.name for path in changed} <= {".lock"}
+
+
+def test_a_run_killed_after_its_last_step_only_ends(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(recipe(out="whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr("spanwise.training.run.Epochs.finish", raise_killed)
+        with pytest.raises(Killed):
+            train(recipe())
+    trained = train(recipe(), progress=kill_after(1))
+    assert_same(trained.folder, whole.folder)
+
+
+def raise_killed(*_: Any) -> None:
+    raise Killed
+
+
+def test_another_recipe_is_refused_by_name(recipe: Make) -> None:
+    with pytest.raises(Killed):
+        train(recipe(), progress=kill_after(3))
+    other = recipe(fit={"learning_rate": 1e-4, "seed": 7}, head=HeadConfig(kind="mlp"))
+    with pytest.raises(ConfigError, match=r"in '.*run' a run was begun otherwise") as caught:
+        train(other)
+    assert caught.value.problems[1:] == (
+        "head.kind was 'linear', now 'mlp'",
+        "fit.learning_rate was 0.003, now 0.0001",
+        "fit.seed was 0, now 7",
+    )
+    train(recipe(fit={"keep_checkpoints": 1, "checkpoint_minutes": 1.0}))  # they teach nothing
+
+
+def test_other_data_is_refused_by_name(recipe: Make, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(recipe(), progress=kill_after(3))
+    write_examples(tmp_path / "dev.json", make_colours(20, seed=3), form="squad")
+    with pytest.raises(ConfigError, match=r"dev is other data than it was \(.*/dev\.json\)"):
+        train(recipe())
+
+
+def test_another_number_of_processes_is_refused(recipe: Make, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(recipe(), progress=kill_after(3))
+    file = tmp_path / "run" / "run.json"
+    file.write_text(file.read_text().replace('"processes": 1', '"processes": 4'))
+    with pytest.raises(ConfigError, match="the number of processes was 4, now 1"):
+        train(recipe())
+
+
+def test_an_account_of_the_run_that_is_broken_is_named(recipe: Make, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(recipe(), progress=kill_after(3))
+    (tmp_path / "run" / "run.json").write_text('{"processes": 1')
+    with pytest.raises(ConfigError, match=r"run\.json is not what a run has written: .*delimiter"):
+        train(recipe())
+
+
+def test_where_nothing_was_saved_a_run_begins_anew(recipe: Make) -> None:
+    with pytest.raises(Killed):
+        train(recipe(), progress=kill_after(1))
+    again = recipe(fit={"seed": 1})
+    assert_same(train(again).folder, train(replace(again, out=f"{again.out}-whole")).folder)
+
+
+def test_resuming_nothing_is_refused(recipe: Make) -> None:
+    with pytest.raises(ConfigError, match=r"run', where no run has begun: leave out resume"):
+        train(recipe(), resume=True)
+
+
+def test_a_folder_where_another_run_is_at_work_is_refused(recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (
+        FileLock(tmp_path / "run" / ".lock"),
+        pytest.raises(ConfigError, match="run', where another run is at work; name a new folder"),
+    ):
+        train(recipe())
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(recipe: Make) -> None:
+    whole = train(recipe(out="whole"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(progress: Progress) -> None:
+        if progress.step == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+
+    message = r"step-5: the checkpoint cannot be written: .*step-4 is whole; make room"
+    try:
+        with pytest.raises(CheckpointError, match=message):
+            train(recipe(), progress=fill_the_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    seen: list[Progress] = []
+    trained = train(recipe(), progress=seen.append)
+    assert seen[0].step == 5
+    assert_same(trained.folder, whole.folder)
+
+
+def test_a_place_that_takes_no_folder_is_named(recipe: Make, tmp_path: Path) -> None:
+    def put_a_file_there(progress: Progress) -> None:
+        if progress.step == 1:
+            (tmp_path / "run" / "checkpoints").write_text("")
+
+    with pytest.raises(CheckpointError, match=r"checkpoints/step-1: the checkpoint cannot be"):
+        train(recipe(), progress=put_a_file_there)
+
+
+def test_a_run_within_a_time_goes_on_with_what_is_left_of_it(recipe: Make) -> None:
+    config = recipe(fit={"max_minutes": 5.0})
+    seen: list[Progress] = []
+
+    def note_and_stop(progress: Progress) -> None:
+        seen.append(progress)
+        kill_after(9)(progress)
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train(config, progress=note_and_stop)
+    assert [progress.step for progress in seen] == [*range(1, 10), 9]
+    assert seen[8].seconds > seen[7].seconds
+    assert seen[9].seconds > seen[7].seconds  # from the save after step 8 on
+    state = json.loads(read_state(Path(config.out) / "checkpoints" / "step-8")["run"])
+    assert 0 < state["stepping"] < state["elapsed"] < 300
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(recipe: Make, caplog: pytest.LogCaptureFixture) -> None:
+    whole = train(recipe(out="whole"))
+    config = recipe(fit={"checkpoint_minutes": 10.0})
+
+    def press(progress: Progress) -> None:
+        if progress.step in {6, 10, 14}:  # the tenth ends an epoch, which is scored first
+            signal.raise_signal(signal.SIGINT if progress.step == 6 else signal.SIGTERM)
+
+    for saved in (7, 10, 15):
+        with pytest.raises(KeyboardInterrupt):
+            train(config, progress=press)
+        assert (Path(config.out) / "checkpoints" / f"step-{saved}").is_dir()
+    assert caplog.text.count(f"saved; 'spanwise train --resume --out {config.out}' goes on") == 3
+    assert_same(train(config, resume=True).folder, whole.folder)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait(recipe: Make) -> None:
+    def press(_: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(fit={"checkpoint_minutes": 10.0}), progress=press)
+    assert not (Path(recipe().out) / "checkpoints").exists()
+
+
+def test_a_run_in_a_thread_leaves_signals_alone(recipe: Make) -> None:
+    thread = threading.Thread(target=train, args=(recipe(fit={"epochs": 1}),))
+    thread.start()
+    thread.join()
+    assert Reader.from_pretrained(recipe().out).answer("which ?", "red lamp").answers
+
+
+@pytest.mark.slow
+def test_the_command_line_resumes_by_the_run_s_own_recipe(recipe: Make) -> None:
+    config = recipe(fit={"epochs": 1})
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(3))
+    done = spanwise("train", "--resume", "--out", config.out)
+    assert done.returncode == 0, done.stderr
+    assert "the run goes on from" in " ".join(done.stderr.split())
+    assert "reader of epoch 1" in done.stdout
+
+
+def spanwise(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "spanwise", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_runs_killed_from_outside_at_any_time_end_as_if_they_were_not(recipe: Make) -> None:
+    """With a checkpoint after each step, most of the time is spent in saving."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spanwise.training", "transformers.trainer"])
+    draw = random.Random(0)
+    kills = saves_cut_short = 0
+    for kind, changes in KINDS.items():
+        fit = {"fit": changes["fit"] | {"epochs": 8}}
+        began = time.monotonic()
+        whole = recipe(out=f"{kind}-whole", **changes | fit)
+        assert exit_of(context.Process(target=train, args=(whole,))) == 0
+        seconds = time.monotonic() - began
+        config = recipe(out=kind, **changes | fit)
+        for _ in range(7):
+            child = context.Process(target=train, args=(config,))
+            if exit_of(child, kill_after=draw.uniform(0, seconds / 2)) == 0:
+                break
+            kills += 1
+            saves_cut_short += any((Path(config.out) / "checkpoints").glob(".step-*"))
+        assert exit_of(context.Process(target=train, args=(config,))) == 0
+        assert_same(Path(config.out), Path(whole.out))
+    assert kills >= 20
+    assert saves_cut_short
+
+
+def exit_of(child: Any, *, kill_after: float | None = None) -> int | None:
+    """Run a process; kill it after so many seconds, unless it has ended before."""
+    child.start()
+    child.join(kill_after)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+    code: int | None = child.exitcode
+    return code
