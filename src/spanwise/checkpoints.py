@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from uuid import uuid4
 
@@ -144,7 +144,12 @@ def _flush(path: Path) -> None:
 def checkpoint_files(folder: str | Path) -> list[Path]:
     """The files of a folder that make a model: weights, tokenizer, settings; no others."""
     files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
-    return [file for file in files if any(file.match(pattern) for pattern in _PATTERNS)]
+    return [file for file in files if is_checkpoint_file(file.name)]
+
+
+def is_checkpoint_file(name: str) -> bool:
+    """Whether a file of this name, at the top of a folder or repository, makes part of a model."""
+    return any(PurePath(name).match(pattern) for pattern in _PATTERNS)
 
 
 def write_settings(folder: str | Path, settings: ReaderSettings) -> None:

@@ -104,7 +104,7 @@ class Reader:
         folder = fetch_folder(model, revision=revision, token=token)
         stored = read_settings(folder)
         settings = stored or ReaderSettings()
-        kind = _choose_backend(folder, backend)
+        kind = choose_backend(folder, backend)
         if kind == "torch":
             from spanwise.model import load_reader_model
         tokenizer = PairTokenizer.from_folder(folder)
@@ -317,7 +317,8 @@ def _listed(context: Any) -> tuple[Any, ...]:
     return tuple(context) if is_list else (context,)
 
 
-def _choose_backend(folder: Path, name: str | None) -> str:
+def choose_backend(folder: Path, name: str | None) -> str:
+    """What runs the model of a folder, as `Reader.from_pretrained` takes it."""
     if name is None:
         has_weights = any(folder.glob("*.safetensors"))
         is_exported = (folder / EXPORT_FILE).is_file()

@@ -11,16 +11,18 @@ from spanwise.errors import MissingExtra
 
 PREFIX = "hub:"
 _FOLDER = re.compile(r"(?P<path>[/.][^:]*)(?::(?P<split>.+))?")
-_REPOSITORY = re.compile(
+
+REPOSITORY = re.compile(
     r"(?P<path>[^/:@]+/[^/:@]+)(?:/(?P<config>[^:@]+))?"
     r"(?::(?P<split>[^@]+))?(?:@(?P<revision>.+))?"
 )
+"""What follows `PREFIX` for a data set of the Hub: its id as `path`, and what it may be cut to."""
 
 
 def hub_table(source: str) -> Table:
     """The rows of `hub:OWNER/NAME[/CONFIG][:SPLIT][@REVISION]` or `hub:./FOLDER[:SPLIT]`."""
     name = source.removeprefix(PREFIX)
-    match = _FOLDER.fullmatch(name) or _REPOSITORY.fullmatch(name)
+    match = _FOLDER.fullmatch(name) or REPOSITORY.fullmatch(name)
     if match is None:
         form = "hub:OWNER/NAME[/CONFIG][:SPLIT][@REVISION] or hub:./FOLDER[:SPLIT]"
         raise UnreadableError("", f"is not of the form {form}")

@@ -343,15 +343,15 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
     def _settings_of(self, folder: Path, state: TrainerState) -> ReaderSettings:
         """Those of a checkpoint; within an epoch nothing is fitted."""
         scored = [trained for trained in self.kept if trained.folder == folder]
+        calibration = scored[0].calibration if scored else Calibration()
         provenance = {
             **self.settings.provenance,
             "epoch": _epoch_of(state),
             "step": state.global_step,
             "minutes": round(self.clock.elapsed() / 60, 2),
-            "dev_scores": scored[0].scores if scored else {},
+            "dev_scores": scored[0].scores | {"threshold": calibration.threshold} if scored else {},
             "recipe": asdict(self.config),
         }
-        calibration = scored[0].calibration if scored else Calibration()
         return replace(self.settings, calibration=calibration, provenance=provenance)
 
     def _write(self, **entry: Any) -> None:

@@ -27,7 +27,7 @@ from spanwise.training.config import FitConfig
 
 Tensors = dict[str, torch.Tensor]
 
-_PATIENCE = 7200  # seconds that a process waits: for the first to encode states, or read dev
+_LONGEST_WAIT = 7200  # seconds that a process waits: for the first to encode states, or read dev
 
 _NO_LABEL = -100  # neither the loss nor the Trainer counts it
 
@@ -279,7 +279,7 @@ def make_arguments(
         dataloader_pin_memory=device.type == "cuda",
         # Where the steps are not done by the processor, it makes the next batches meanwhile.
         dataloader_num_workers=int(device.type == "cuda"),
-        ddp_timeout=_PATIENCE,
+        ddp_timeout=_LONGEST_WAIT,
         average_tokens_across_devices=True,  # or a short part would count for as much as a long one
     )
 

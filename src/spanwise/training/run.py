@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -325,6 +326,7 @@ def _provenance(config: TrainConfig) -> dict[str, Any]:
             versions[name] = "not installed"
     return {
         "base_model": config.model,
+        "base_is_folder": Path(config.model).is_dir(),  # not the Hub's, whatever it is called
         "versions": versions,
         "train": {file: hash_file(file) for file in config.train},
         "dev": {file: hash_file(file) for file in config.dev},

@@ -1,0 +1,156 @@
+"""What a model's files say of the machine it was made on, reduced to what others may read.
+
+Of a path its last part is left; a data set or a model of the Hub stays what it is. This module
+knows nothing about cards or the Hub.
+"""
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from spanwise.checkpoints import BUILTIN, OFFLINE_ENCODER
+from spanwise.corpus.hub import PREFIX
+from spanwise.publishing.leaks import is_machine_path
+
+logger = logging.getLogger("spanwise")
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_JSON = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
+_ORIGINS = {"_name_or_path", "name_or_path"}  # where transformers once loaded a model from
+
+
+def file_name(source: str) -> str:
+    """The last part of a path of any system; a data set of the Hub as it is."""
+    if source.startswith(PREFIX) and not source.startswith((f"{PREFIX}.", f"{PREFIX}/")):
+        return source
+    parts = [part for part in re.split(r"[/\\]", source) if part.strip(".")]
+    return parts[-1] if parts else "a folder"
+
+
+def hub_model(name: str, *, out: str = "") -> str:
+    """The Hub id of a model; "" where it was a folder, or the builtin reader.
+
+    `runs/first` reads like an id too: it is none where its first part is a folder here, or is that
+    of the run's own folder.
+
+    Args:
+        name: as it was given to `spanwise train`.
+        out: the folder of that run, as it was given.
+    """
+    first = name.split("/", maxsplit=1)[0]
+    is_folder = Path(first).exists() or first == PurePosixPath(out or "/").parts[0]
+    is_id = _HUB_ID.fullmatch(name) and (name == OFFLINE_ENCODER or not is_folder)
+    return name if is_id else ""
+
+
+def clean_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of `spanwise.json` without paths; what was reduced is logged."""
+    recipe = provenance.get("recipe") or {}
+    clean: dict[str, Any] = _without_paths(provenance)
+    sources = {name: _names(provenance[name]) for name in ("train", "dev") if name in provenance}
+    base = str(provenance.get("base_model", ""))
+    is_folder = bool(provenance.get("base_is_folder"))
+    called = file_name(base) if is_folder else _model_name(base, recipe)
+    clean |= sources | ({"base_model": called} if base else {})
+    if recipe:
+        clean["recipe"] = _without_paths(recipe) | {
+            "train": _names(recipe.get("train", ())),
+            "dev": _names(recipe.get("dev", ())),
+            "model": called if base else _model_name(str(recipe.get("model", "")), recipe),
+            "out": file_name(str(recipe.get("out", ""))),
+        }
+    if gone := sorted({*_texts(provenance)} - {*_texts(clean)}):
+        shown = ", ".join(f"{name} → {file_name(name)}" for name in gone)
+        logger.info("paths of this machine are published as names alone: %s", shown)
+    return clean
+
+
+def clean_json(folder: Path) -> None:
+    """Drop the entries of a model's JSON files that hold a path; what was dropped is logged."""
+    for file in (folder / name for name in _JSON):
+        try:
+            data = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            continue  # there is none, or it is not read, and is searched as text
+        entries = data.items() if isinstance(data, dict) else ()
+        if dropped := [name for name, value in entries if _tells_a_path(name, value)]:
+            kept = {name: value for name, value in data.items() if name not in dropped}
+            text = json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+            file.write_bytes(text.encode(errors="backslashreplace"))
+            logger.info("%s is published without %s: a path", file.name, ", ".join(dropped))
+
+
+def _tells_a_path(name: str, value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    is_origin = name in _ORIGINS and re.search(r"[/\\]", value) and not _HUB_ID.fullmatch(value)
+    return bool(is_origin) or is_machine_path(value)
+
+
+def recipe_toml(recipe: Mapping[str, Any]) -> str:
+    """A recipe as `spanwise train` reads it; what is not set is left out."""
+    tables = {name: value for name, value in recipe.items() if isinstance(value, Mapping)}
+    plain = {name: value for name, value in recipe.items() if name not in tables}
+    blocks = [[*_entries(plain)]]
+    blocks += [[f"[{name}]", *_entries(table)] for name, table in tables.items() if table]
+    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
+
+
+def _entries(table: Mapping[str, Any]) -> Iterator[str]:
+    # What JSON writes for text, numbers, bools and lists of them, TOML reads.
+    for name, value in table.items():
+        if value is not None:
+            key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def _model_name(name: str, recipe: Mapping[str, Any]) -> str:
+    if name == BUILTIN or hub_model(name, out=str(recipe.get("out", ""))):
+        return name
+    return file_name(name)
+
+
+def _names(sources: Any) -> Any:
+    """Files by their names: a list of them, or a mapping with the sha256 of each."""
+    if isinstance(sources, Mapping):
+        return dict(zip(distinct_names(sources), sources.values(), strict=True))
+    return distinct_names(sources)
+
+
+def distinct_names(sources: Iterable[str]) -> list[str]:
+    """The name of each source; two files of one name are numbered."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in map(file_name, map(str, sources)):
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
+
+
+def _without_paths(value: Any) -> Any:
+    """Any JSON value, every text that is an absolute path reduced to its name."""
+    if isinstance(value, Mapping):
+        return {_without_paths(name): _without_paths(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(entry) for entry in value]
+    if isinstance(value, str) and _is_absolute(value):
+        return file_name(value)
+    return value
+
+
+def _is_absolute(text: str) -> bool:
+    return any(kind(text).is_absolute() for kind in (PurePosixPath, PureWindowsPath))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        for entry in value:
+            yield from _texts(entry)
+    elif isinstance(value, str):
+        yield value

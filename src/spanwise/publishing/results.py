@@ -1,0 +1,117 @@
+"""What was measured of a model, as a card shows it: on which data, at which threshold.
+
+This module knows nothing about Markdown or the Hub.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spanwise.publishing.provenance import distinct_names
+from spanwise.schema import ReaderSettings, Report
+
+FITTED = "where the threshold was fitted"
+LEARNT = "which the reader learnt from"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The scores of one data set.
+
+    Attributes:
+        name: of the file, or `hub:OWNER/NAME…`.
+        scores: as `Report.overall`, or the fewer that training keeps.
+        threshold: they were measured at.
+        language: whose rules answers were compared by; "" where that was not kept.
+        sha256: of the file; "" where it is none, or was not kept.
+        seen: `FITTED`, `LEARNT`, or "" for data that the reader has never seen, as far as is known.
+        before_export: they are those of the weights that ONNX was made of.
+    """
+
+    name: str
+    scores: Mapping[str, float]
+    threshold: float
+    language: str = ""
+    sha256: str = ""
+    seen: str = ""
+    before_export: bool = False
+
+
+def measured(reports: Mapping[str, Report], settings: ReaderSettings) -> list[Result]:
+    """Results of an evaluation made now.
+
+    Args:
+        reports: source of the data → its report.
+        settings: of the reader, whose provenance tells data that it has seen.
+    """
+    results = []
+    for name, (source, report) in zip(distinct_names(reports), reports.items(), strict=True):
+        sha256 = file_hash(source)
+        results.append(
+            Result(
+                name=name,
+                scores=report.overall,
+                threshold=report.settings.calibration.threshold,
+                language=report.language,
+                sha256=sha256,
+                seen=_seen(name, sha256, settings),
+            )
+        )
+    return results
+
+
+def kept(settings: ReaderSettings) -> list[Result]:
+    """The scores that training left in `spanwise.json`, where they are those of this model.
+
+    They are not, once a threshold was fitted on other data or weights were put in eight bits.
+    """
+    provenance, calibration = settings.provenance, settings.calibration
+    scores, dev = provenance.get("dev_scores"), provenance.get("dev")
+    if not scores or not dev or settings.export.get("precision") == "int8":
+        return []
+    threshold = calibration.threshold
+    fitted_on = ", ".join(name.split("/")[-1] for name in dev)  # as training names it
+    if calibration.fitted_on != fitted_on or scores.get("threshold", threshold) != threshold:
+        return []
+    hashes = dev.values() if isinstance(dev, Mapping) else ()
+    sha256 = next(iter(hashes)) if len(hashes) == 1 else ""
+    return [
+        Result(
+            name=", ".join(dev),
+            scores=scores,
+            threshold=threshold,
+            sha256=sha256 or "",
+            seen=FITTED,
+            before_export=bool(settings.export),
+        )
+    ]
+
+
+def file_hash(source: str) -> str:
+    """The sha256 of a file; "" for a folder or a data set of the Hub."""
+    file = Path(source)
+    if not file.is_file():
+        return ""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _seen(name: str, sha256: str, settings: ReaderSettings) -> str:
+    provenance = settings.provenance
+    train, dev = (_hashes(provenance.get(split)) for split in ("train", "dev"))
+    if _is_among(train, name, sha256):
+        return LEARNT
+    fitted_on = [part.strip() for part in settings.calibration.fitted_on.split(",")]
+    is_named = name in fitted_on and not (dev.get(name) and sha256)  # else its hash tells
+    return FITTED if is_named or _is_among(dev, name, sha256) else ""
+
+
+def _hashes(sources: Any) -> dict[str, str | None]:
+    return dict(sources) if isinstance(sources, Mapping) else dict.fromkeys(sources or ())
+
+
+def _is_among(hashes: Mapping[str, str | None], name: str, sha256: str) -> bool:
+    """By its hash, or by its name where no hash was kept."""
+    return (bool(sha256) and sha256 in hashes.values()) or (name in hashes and not hashes[name])
