@@ -36,7 +36,7 @@ check: $(INSTALLED)  ## the gates: format, lint, types, layers
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
-		--disable-pip-version-check --editable '.[torch,data,report,tensorboard,serve,offline,dev]'
+		--disable-pip-version-check --editable '.[torch,data,report,tensorboard,serve,ray,offline,dev]'
 	touch $@
 
 clean:

@@ -73,8 +73,8 @@ def data(tmp_path: Path) -> Path:
 
 
 VERBS = [
-    "audit", "train", "evaluate", "score", "compare", "calibrate", "answer", "export", "serve",
-    "demo",
+    "audit", "train", "evaluate", "score", "compare", "calibrate", "answer", "bulk", "export",
+    "serve", "demo",
 ]  # fmt: skip
 
 

@@ -163,9 +163,12 @@ def test_a_base_that_training_saw_to_be_a_folder_is_no_id_of_the_hub() -> None:
     given = PROVENANCE | {"base_model": "teams/first", "recipe": recipe}
     clean = clean_provenance(given | {"base_is_folder": True})
     assert (clean["base_model"], clean["recipe"]["model"]) == ("first", "first")
-    assert Model(
-        repo="a/b", settings=ReaderSettings(provenance=clean), config={}, files=frozenset()
-    ).base == ""
+    assert (
+        Model(
+            repo="a/b", settings=ReaderSettings(provenance=clean), config={}, files=frozenset()
+        ).base
+        == ""
+    )
     assert clean_provenance(given)["base_model"] == "teams/first"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spanwise.auditing import audit_examples, repair_examples
     from spanwise.backends import Backend, FakeBackend, OnnxBackend, TorchBackend
+    from spanwise.bulk import BulkConfig, answer_table
     from spanwise.comparison import Comparison, compare_answers
     from spanwise.corpus import read_examples, scan_examples, write_examples
     from spanwise.errors import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from spanwise.exporting import Exported, export_model
     from spanwise.metrics import score_predictions
     from spanwise.pipelines import pipeline
+    from spanwise.publishing import CardOptions, publish_model, write_publication
     from spanwise.reader import Reader
     from spanwise.schema import (
         Answer,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "auditing": ("audit_examples", "repair_examples"),
     "backends": ("Backend", "FakeBackend", "OnnxBackend", "TorchBackend"),
+    "bulk": ("BulkConfig", "answer_table"),
     "comparison": ("Comparison", "compare_answers"),
     "corpus": ("read_examples", "scan_examples", "write_examples"),
     "errors": (
@@ -64,6 +67,7 @@ _HOMES = {
     "exporting": ("Exported", "export_model"),
     "metrics": ("score_predictions",),
     "pipelines": ("pipeline",),
+    "publishing": ("CardOptions", "publish_model", "write_publication"),
     "reader": ("Reader",),
     "schema": (
         "Answer", "Calibration", "DecodeSettings", "Example", "Gold", "Prediction",
@@ -83,7 +87,9 @@ __all__ = [
     "AlignmentError",
     "Answer",
     "Backend",
+    "BulkConfig",
     "Calibration",
+    "CardOptions",
     "CheckpointError",
     "Comparison",
     "ConfigError",
@@ -112,6 +118,7 @@ __all__ = [
     "Trained",
     "WindowSettings",
     "Windows",
+    "answer_table",
     "audit_examples",
     "compare_answers",
     "evaluate",
@@ -119,6 +126,7 @@ __all__ = [
     "fit_calibration",
     "make_windows",
     "pipeline",
+    "publish_model",
     "read_examples",
     "read_recipe",
     "recalibrated",
@@ -128,6 +136,7 @@ __all__ = [
     "stream_windows",
     "train",
     "write_examples",
+    "write_publication",
 ]
 
 

@@ -13,8 +13,18 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from spanwise import __version__
-from spanwise.cli import data, demo, exporting, judging, reading, serving, training
-from spanwise.cli.terminal import stderr
+from spanwise.cli import (
+    bulk,
+    data,
+    demo,
+    exporting,
+    judging,
+    publishing,
+    reading,
+    serving,
+    training,
+)
+from spanwise.cli.terminal import is_first_process, stderr
 from spanwise.errors import SpanwiseError
 
 app = typer.Typer(
@@ -26,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (data, training, reading, judging, exporting, serving, demo):
+for module in (data, training, reading, bulk, judging, exporting, serving, publishing, demo):
     module.register(app)
 
 
@@ -69,4 +79,4 @@ def _log_to_stderr() -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("spanwise")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if is_first_process() else logging.ERROR)

@@ -1,0 +1,222 @@
+"""Runs: the whole of a table through workers, part by part.
+
+This module knows nothing about what a part looks like on the disk.
+"""
+
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from multiprocessing import get_context, parent_process
+from operator import itemgetter
+from pathlib import Path
+from threading import Thread, local
+
+from spanwise.bulk.config import BulkConfig, Job, prepare_job
+from spanwise.bulk.contexts import build_index
+from spanwise.bulk.output import Output, Receipt
+from spanwise.bulk.questions import Rejected
+from spanwise.bulk.tables import Row, load_pyarrow, read_rows
+from spanwise.bulk.worker import Answered, Worker, cut_chunks
+from spanwise.errors import SpanwiseError
+
+logger = logging.getLogger("spanwise")
+
+Progress = Callable[[int, int], None]
+"""Called with rows done, those of an earlier run too, and rows in all."""
+
+_LEAST = 256  # rows that are worth the start of a process
+_here = local()  # what the one worker of this process, or thread, answers with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run left.
+
+    Attributes:
+        answered: rows in the parts.
+        rejected: rows that are not.
+        parts: files of answers.
+        resumed: rows that were done before this run began.
+    """
+
+    answered: int
+    rejected: int
+    parts: int
+    resumed: int
+
+
+def answer_table(
+    config: BulkConfig, *, ray: str | None = None, progress: Progress | None = None
+) -> Summary:
+    """Answer each row of a table exactly once, however often the run is cut short and run again.
+
+    On this machine an exported model is run by a process for each core, so a script that calls this
+    needs the usual `if __name__ == "__main__":`. Another model is run by this process.
+
+    Args:
+        config: the table, the model, and the folder of the answers.
+        ray: None for this machine alone; "local" for a Ray cluster made on it, else the address of
+            one, whose machines all see the same files.
+        progress: called as rows are done, from another thread where Ray is used.
+
+    Raises:
+        ConfigError: settings that cannot work, an OUT of something else, no room to write.
+        CheckpointError: no such model.
+        FormatError: a table that cannot be read; a single bad row is rejected instead.
+        MissingExtra: pyarrow, or Ray, is not installed.
+        SpanwiseError: a worker was killed, as by a system that is out of memory.
+    """
+    progress = progress or (lambda _done, _all: None)
+    job = prepare_job(config)
+    output = Output(config.out, job.parts, job.identity())
+    done = output.begin()
+    resumed = done
+    if done is None:
+        resumed = list(output.receipts(range(job.parts)))
+        contexts = _index_contexts(job, output)
+        if job.settings is None:
+            logger.warning(
+                "%s has no stored settings: it is read with the defaults, and its probabilities "
+                "are uncalibrated",
+                config.model,
+            )
+        if ray is None:
+            _answer_here(job, output, contexts, progress)
+        else:
+            from spanwise.bulk.cluster import answer_on_ray
+
+            answer_on_ray(job, output, contexts, ray, progress)
+        done = output.finish()
+    return Summary(
+        answered=sum(receipt.rows for receipt in done),
+        rejected=sum(receipt.rejected for receipt in done),
+        parts=len(done),
+        resumed=sum(receipt.rows + receipt.rejected for receipt in resumed or ()),
+    )
+
+
+def answer_part(job: Job, output: Output, part: int, worker: Worker) -> Receipt:
+    """Answer one part and write it."""
+    rows = read_rows(job.files, job.part_range(part), job.names.values())
+    return _write(output, part, map(worker, cut_chunks(rows)))
+
+
+def _index_contexts(job: Job, output: Output) -> Path | None:
+    if not job.context_files:
+        return None
+    index = output.state / "contexts.sqlite"
+    if not index.is_file():
+        with output.whole(index) as partial:
+            build_index(partial, job.context_files)
+    return index
+
+
+def _answer_here(job: Job, output: Output, contexts: Path | None, progress: Progress) -> None:
+    receipts = list(output.receipts(range(job.parts)))
+    written = {receipt.part for receipt in receipts}
+    todo = [part for part in range(job.parts) if part not in written]
+    done = sum(receipt.rows + receipt.rejected for receipt in receipts)
+    progress(done, job.rows)
+
+    def count(answered: Iterator[tuple[int, Answered]]) -> Iterator[tuple[int, Answered]]:
+        nonlocal done
+        for part, chunk in answered:
+            done += chunk.table.num_rows + len(chunk.rejected)
+            progress(done, job.rows)
+            yield part, chunk
+
+    # Processes: cutting and decoding hold the interpreter's lock.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    most = max(-(-(job.rows - done) // _LEAST), 1)
+    processes = min(cores or 1, most) if job.backend == "onnx" else 1
+    executor = _make_executor(job, contexts, processes)
+    try:
+        answered = count(_in_order(executor, _chunks(job, todo), ahead=2 * processes))
+        for part, chunks in groupby(answered, key=itemgetter(0)):
+            _write(output, part, (chunk for _, chunk in chunks))
+    except BrokenProcessPool as error:
+        raise SpanwiseError(
+            "a worker process was killed, perhaps by a system out of memory. What is done is kept: "
+            "run the same command again"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _write(output: Output, part: int, chunks: Iterable[Answered]) -> Receipt:
+    pa, _ = load_pyarrow()
+    tables: list[object] = []
+    rejected: list[Rejected] = []
+    for chunk in chunks:
+        tables.append(chunk.table)
+        rejected += chunk.rejected
+    return output.write_part(part, pa.concat_tables(tables), rejected)
+
+
+def _chunks(job: Job, todo: Sequence[int]) -> Iterator[tuple[int, list[Row]]]:
+    """The chunks of parts; parts in a row are read in one go, as gzip has no way to its middle."""
+    for _, run in groupby(enumerate(todo), key=lambda pair: pair[1] - pair[0]):
+        parts = [part for _, part in run]
+        rows = range(job.part_range(parts[0]).start, job.part_range(parts[-1]).stop)
+        read = read_rows(job.files, rows, job.names.values())
+        for part, group in groupby(read, key=lambda row: row.number // job.config.part_rows):
+            for chunk in cut_chunks(group):
+                yield part, chunk
+
+
+def _in_order(
+    executor: Executor, chunks: Iterable[tuple[int, list[Row]]], *, ahead: int
+) -> Iterator[tuple[int, Answered]]:
+    """Answer chunks at the same time, and yield them in their order; few are ever in memory."""
+    waiting: deque[tuple[int, Future[Answered]]] = deque()
+    for part, chunk in chunks:
+        waiting.append((part, executor.submit(_answer, chunk)))
+        if len(waiting) > ahead:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for part, future in waiting:
+        yield part, future.result()
+
+
+def _make_executor(job: Job, contexts: Path | None, processes: int) -> Executor:
+    if processes == 1:
+        return ThreadPoolExecutor(1, initializer=_enter, initargs=(job, contexts, None))
+    return ProcessPoolExecutor(
+        processes,
+        mp_context=get_context("spawn"),  # a fork would copy locks that other threads hold
+        initializer=_enter_process,
+        initargs=(job, contexts, 1),
+    )
+
+
+def _enter(job: Job, contexts: Path | None, threads: int | None) -> None:
+    _here.load = partial(Worker, job, contexts, threads=threads)
+
+
+def _enter_process(job: Job, contexts: Path | None, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    logger.setLevel(logging.ERROR)
+    Thread(target=_end_with_parent, daemon=True).start()
+    _enter(job, contexts, threads)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is killed; it would wait for rows for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _answer(rows: list[Row]) -> Answered:
+    if not hasattr(_here, "worker"):  # here, where an error finds its way back to the caller
+        _here.worker = _here.load()
+    worker: Worker = _here.worker
+    return worker(rows)
