@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from tokenizers import (
@@ -43,6 +44,7 @@ from spanwise.schema import (
     ReaderSettings,
     WindowSettings,
 )
+from spanwise.sentences import sentence_around
 from spanwise.windows import PairTokenizer, cutting
 
 TEXTS = [
@@ -332,6 +334,42 @@ def test_progress_counts_windows_and_foresees_how_many_they_will_be(
     assert all(done <= total for done, total in calls)
     assert all(total == pytest.approx(sum(batches), rel=0.3) for _, total in calls)
     assert calls[-1] == (sum(batches), sum(batches))
+
+
+# -- a second look -------------------------------------------------------------------------------
+
+
+def looking(settings: ReaderSettings, weight: float) -> ReaderSettings:
+    return replace(settings, decode=replace(settings.decode, second_look=weight))
+
+
+def test_a_second_look_adds_the_margin_of_null_in_the_sentence_of_the_best_span() -> None:
+    backend = TorchBackend(bert(), device="cpu")
+    texts = [TEXTS, " ".join(TEXTS), "", " ".join(reversed(TEXTS)) + " Warsaw"]
+    pairs = [(QUESTION, text or "\u200b") for text in texts]  # one has no token
+    plain = Reader(backend, TOKENIZER, SETTINGS)
+    twice = Reader(backend, TOKENIZER, looking(SETTINGS, 2.0))
+    firsts, seconds = plain.answer_many(pairs), twice.answer_many(pairs)
+    for (question, context), first, second in zip(pairs, firsts, seconds, strict=True):
+        doubt = 0.0
+        if first.answers:
+            best = first.answers[0]
+            text = context if isinstance(context, str) else context[best.context]
+            sentence = plain.answer(question, sentence_around(text, best.start, best.end))
+            scores = np.array([answer.score for answer in sentence.answers])
+            doubt = 2 * (sentence.null_score - np.log(np.exp(scores).sum()))
+        assert second.null_score == pytest.approx(first.null_score + doubt, abs=1e-4)
+        assert_same_spans(first, second)
+
+
+def assert_same_spans(one: Prediction, other: Prediction) -> None:
+    assert [(a.text, a.score) for a in one.answers] == [(a.text, a.score) for a in other.answers]
+
+
+def test_a_reader_without_null_takes_no_second_look() -> None:
+    settings = replace(SETTINGS, decode=DecodeSettings(use_null=False))
+    plain, twice = (fake_reader({"Paris": 8.0}, settings=looking(settings, w)) for w in (0.0, 1.0))
+    assert plain.answer(QUESTION, TEXTS) == twice.answer(QUESTION, TEXTS)
 
 
 # -- real models ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 
-from spanwise.checkpoints import read_settings
+from spanwise.checkpoints import read_settings, write_settings
 from spanwise.corpus import write_examples
 from spanwise.errors import AlignmentError, ConfigError, FormatError
 from spanwise.evaluation import evaluate
@@ -21,6 +21,7 @@ from spanwise.model import load_reader_model, load_training_model
 from spanwise.reader import Reader
 from spanwise.schema import Calibration, Example, Gold, WindowSettings
 from spanwise.training import (
+    DecodeConfig,
     FitConfig,
     HeadConfig,
     Progress,
@@ -132,6 +133,28 @@ def test_evaluating_the_saved_reader_gives_the_scores_of_its_epoch(learnt: Train
     report = evaluate(Reader.from_pretrained(learnt.folder), dev)
     assert {key: report.overall[key] for key in learnt.scores} == pytest.approx(learnt.scores)
     assert report.settings.calibration == learnt.calibration
+
+
+@pytest.mark.parametrize("freeze", ["none", "encoder"])
+def test_a_run_that_begins_with_a_reader_looks_as_often_as_it(
+    recipe: Make, learnt: Trained, tmp_path: Path, freeze: Any
+) -> None:
+    base = shutil.copytree(learnt.folder, tmp_path / "base")
+    settings = read_settings(base)
+    assert settings is not None
+    decode = replace(settings.decode, second_look=1.5)
+    write_settings(base, replace(settings, decode=decode))
+    dev = make_colours(30, seed=2, unanswerable=0.5)
+    fit = FitConfig(epochs=1, precision="fp32", freeze=freeze, learning_rate=1e-5)
+    config = recipe(make_colours(20, seed=1, unanswerable=0.5), dev, model=str(base), fit=fit)
+    trained = train(config)
+    report = evaluate(Reader.from_pretrained(trained.folder), dev)
+    assert report.settings.decode == decode
+    assert {key: report.overall[key] for key in trained.scores} == pytest.approx(trained.scores)
+    once = replace(config, decode=DecodeConfig(second_look=0.0), out=f"{config.out}-once")
+    found = read_settings(train(once).folder)
+    assert found is not None
+    assert found.decode.second_look == 0
 
 
 def test_of_epochs_with_one_f1_the_one_that_finds_spans_better_is_best() -> None:

@@ -45,6 +45,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {  # both included
     "max_question_tokens": (1, float("inf")),
     "n_best": (1, float("inf")),
     "max_answer_tokens": (1, float("inf")),
+    "second_look": (0, 1e6),
     "temperature": (1e-6, 1e6),
     "null_scale": (1e-6, 1e6),
     "null_bias": (-1e6, 1e6),

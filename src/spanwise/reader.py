@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spanwise.backends import Backend, OnnxBackend, TorchBackend
 from spanwise.batching import Batcher
@@ -24,6 +25,7 @@ from spanwise.checkpoints import (
 from spanwise.decoding import Decoder
 from spanwise.errors import CheckpointError, ConfigError, FormatError, Problem
 from spanwise.schema import Batch, Example, Prediction, ReaderSettings, WindowSettings
+from spanwise.sentences import sentence_around
 from spanwise.windows import PairTokenizer, stream_windows
 
 if TYPE_CHECKING:
@@ -255,15 +257,42 @@ class Reader:
         if problems:
             raise FormatError(problems)
         ids = [str(n) if question.id is None else question.id for n, question in enumerate(asked)]
+        contexts = [question.contexts for question in asked]
         texts = [
             Example(id=id_, question=question.question, context=context)
             for id_, question in zip(ids, asked, strict=True)
             for context in question.contexts
         ]
+        decoder = self._decode(texts, progress)
+        decode = self.settings.decode
+        if not (decode.use_null and decode.second_look):
+            return decoder.predictions(ids, contexts, top_k=top_k)
+        doubt = self._look_again(asked, decoder.predictions(ids, contexts, top_k=1))
+        return decoder.predictions(ids, contexts, top_k=top_k, doubt=decode.second_look * doubt)
+
+    def _decode(self, texts: Sequence[Example], progress: Progress | None) -> Decoder:
         decoder = Decoder(self.settings.decode, self.settings.calibration)
         for batch in self._batches(texts, progress or (lambda _done, _all: None)):
             decoder.add(batch, self.backend(batch))
-        return decoder.predictions(ids, [question.contexts for question in asked], top_k=top_k)
+        return decoder
+
+    def _look_again(
+        self, asked: Sequence["_Question"], found: Sequence[Prediction]
+    ) -> NDArray[np.float64]:
+        """(Q,) margin of null where the sentence of each best span is read by itself, in logits.
+
+        0 where there is no span.
+        """
+        sentences = {}
+        for n, (question, prediction) in enumerate(zip(asked, found, strict=True)):
+            for best in prediction.answers:
+                context = sentence_around(question.contexts[best.context], best.start, best.end)
+                sentences[n] = Example(id=str(n), question=question.question, context=context)
+        margins = np.zeros(len(asked))
+        if sentences:
+            texts = list(sentences.values())
+            margins[list(sentences)] = self._decode(texts, None).null_margins(len(texts))
+        return margins
 
     def _batches(self, texts: Sequence[Example], progress: Progress) -> Iterator[Batch]:
         """Cut, sort and pad the windows of one part of the texts after another."""

@@ -168,7 +168,8 @@ class Prediction:
     Attributes:
         id: of the example.
         answers: best first; empty only where the context holds no token to quote.
-        null_score: lowest null score over the question's windows, logits.
+        null_score: lowest null score over the question's windows, logits, with what a second
+            look adds.
         null_probability: 0 for a reader that was never trained on null windows.
         best: the answer returned, or None: judged unanswerable at the stored threshold.
         calibrated: True where temperature or threshold were fitted on held-out data.
@@ -207,11 +208,14 @@ class DecodeSettings:
         n_best: spans, besides null, that share the softmax.
         max_answer_tokens: longest answer.
         use_null: False for a reader trained without null windows, whose null score means nothing.
+        second_look: the sentence of the best span is read by itself, and so many times null's
+            margin there is added to null's score; 0: it is not read.
     """
 
     n_best: int = 20
     max_answer_tokens: int = 30
     use_null: bool = True
+    second_look: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

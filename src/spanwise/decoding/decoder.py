@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spanwise.decoding.rows import NOTHING, Rows, merged
 from spanwise.decoding.search import best_of_windows
@@ -79,6 +79,7 @@ class Decoder:
         contexts: Sequence[Sequence[str]],
         *,
         top_k: int | None = None,
+        doubt: ArrayLike = 0.0,
     ) -> list[Prediction]:
         """One prediction per question, in the order given.
 
@@ -86,6 +87,7 @@ class Decoder:
             ids: of the questions.
             contexts: the texts of each question, usually one.
             top_k: answers per question at most, None for `n_best`. No probability depends on it.
+            doubt: (Q,) or a number, added to the null scores.
 
         Raises:
             ConfigError: `top_k` is below 1.
@@ -99,6 +101,7 @@ class Decoder:
             )
         texts = _Texts(contexts)
         rows = self._best_of_questions(ids, texts)
+        rows = rows._replace(null_score=rows.null_score + np.asarray(doubt, np.float32))
         null_score = rows.null_score if self._settings.use_null else np.full(len(ids), NOTHING)
         probability, null_probability = self._calibration.probabilities(rows.score, null_score)
         is_null = self._settings.use_null & (null_probability > self._calibration.threshold)
@@ -119,6 +122,19 @@ class Decoder:
                 strict=True,
             )
         ]
+
+    def null_margins(self, count: int) -> _Scores:
+        """(Q,) how far null is above the best spans, in logits before any temperature.
+
+        Args:
+            count: Q, of questions with one text each.
+
+        Raises:
+            ValueError: as in `predictions`.
+        """
+        rows = self._best_of_questions([str(n) for n in range(count)], _Texts([[""]] * count))
+        _, margin = Calibration().share_and_margin(rows.score, rows.null_score)
+        return margin
 
     def _best_of_questions(self, ids: Sequence[str], texts: "_Texts") -> Rows:
         """One row for each question, in order."""

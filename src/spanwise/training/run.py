@@ -119,10 +119,10 @@ def _fit(
     run.compare(config, train=examples, dev=dev)
     _warn_of_overlap(examples, dev)
     examples = tuple(add_negatives(examples, config.negatives, seed=fit.seed))
-    model, tokenizer = _load(config, run)
+    model, tokenizer, stored = _load(config, run)
     device, bf16 = _place(model, config)
     freeze(model, fit.freeze)
-    settings = _settle(config, model, tokenizer, examples)
+    settings = _settle(config, model, tokenizer, examples=examples, stored=stored)
     windows = make_windows(examples, tokenizer, settings.window)
     _warn_of_unreachable(examples, windows)
     rows = _choose(windows, settings)
@@ -193,8 +193,10 @@ def _take_steps(
         raise KeyboardInterrupt
 
 
-def _load(config: TrainConfig, run: RunFolder) -> tuple[nn.Module, PairTokenizer]:
-    """The model that the run begins with, or goes on with."""
+def _load(
+    config: TrainConfig, run: RunFolder
+) -> tuple[nn.Module, PairTokenizer, ReaderSettings | None]:
+    """The model that the run begins with, or goes on with, and what is stored beside it."""
     set_seed(config.fit.seed)  # of a fresh head
     folder = run.checkpoint or fetch_folder(config.model, revision=config.revision)
     stored = read_settings(folder)
@@ -202,7 +204,7 @@ def _load(config: TrainConfig, run: RunFolder) -> tuple[nn.Module, PairTokenizer
         model = load_training_model(
             whole, config.head.sizes(), attention_dropout=config.fit.attention_dropout
         )
-    return model, PairTokenizer.from_folder(folder)
+    return model, PairTokenizer.from_folder(folder), stored
 
 
 def _read(sources: Sequence[str], config: TrainConfig) -> tuple[Example, ...]:
@@ -235,17 +237,26 @@ def _place(model: nn.Module, config: TrainConfig) -> tuple[torch.device, bool]:
 
 
 def _settle(
-    config: TrainConfig, model: nn.Module, tokenizer: PairTokenizer, examples: Sequence[Example]
+    config: TrainConfig,
+    model: nn.Module,
+    tokenizer: PairTokenizer,
+    *,
+    examples: Sequence[Example],
+    stored: ReaderSettings | None,
 ) -> ReaderSettings:
     """The settings that the reader is saved with, fitted to its model and data."""
     window = order_pair(clip_window(config.window, model), model, tokenizer)
     keep_null = config.fit.null_windows == "keep" or (
         config.fit.null_windows == "auto" and any(example.answers == () for example in examples)
     )
+    second_look = config.decode.second_look
+    if second_look is None:
+        second_look = stored.decode.second_look if stored else 0.0
     decode = DecodeSettings(
         n_best=config.decode.n_best,
         max_answer_tokens=config.decode.max_answer_tokens,
         use_null=keep_null,
+        second_look=second_look,
     )
     return ReaderSettings(
         window=window, decode=decode, head=config.head.sizes(), provenance=_provenance(config)

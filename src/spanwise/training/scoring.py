@@ -51,9 +51,13 @@ class DevReader:
         self._states: States | None = None
 
     def keep_states(self, head: nn.Module, cache_gb: float) -> None:
-        """Encode the questions once, where the encoder is frozen; then only its head reads."""
+        """Encode the questions once, where the encoder is frozen; then only its head reads.
+
+        Not where a second look is taken: which sentences it reads depends on the head.
+        """
         self._head = head
-        if self._own:
+        decode = self._settings.decode
+        if self._own and not (decode.use_null and decode.second_look):
             self._windows = make_windows(self._own, self._tokenizer, self._settings.window)
             self._states = encode_states(  # in float32, as the reader will compute
                 self._model,
