@@ -30,6 +30,7 @@ from spanwise.bulk import answering, cluster, config, output
 from spanwise.bulk.config import prepare_job
 from spanwise.bulk.contexts import build_index
 from spanwise.bulk.worker import Worker
+from spanwise.checkpoints import flush
 from spanwise.cli import main
 from tests.bulk_shared import make_model, make_rows, read_folder, write_lines
 
@@ -272,7 +273,6 @@ def test_whatever_step_fails_the_same_command_goes_on(
     """Each flush and each rename fails once, as on a full disk; then the run is run again."""
     table = write_lines(tmp_path / "table.jsonl", make_rows(20))
     expected = read_folder(answer(table, "whole"))
-    flush = output._flush
     steps, left = 0, -1
 
     def count(path: Path) -> None:
@@ -282,7 +282,7 @@ def test_whatever_step_fails_the_same_command_goes_on(
             raise OSError(ENOSPC, os.strerror(ENOSPC))
         flush(path)
 
-    monkeypatch.setattr(output, "_flush", count)
+    monkeypatch.setattr(output, "flush", count)
     answer(table, "counted")
     total = steps
     assert total == 2 * (1 + 3 * 2 + 2)  # manifest, parts and receipts, rejected and manifest

@@ -52,7 +52,7 @@ class Killed(Exception):  # noqa: N818 - it is no error
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """States of frozen encoders are kept where the test ends; a test does not wait for the disk."""
     monkeypatch.setenv("SPANWISE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("spanwise.checkpoints._flush", lambda _: None)
+    monkeypatch.setattr("spanwise.checkpoints.flush", lambda _: None)
 
 
 @pytest.fixture

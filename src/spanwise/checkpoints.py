@@ -95,7 +95,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield fresh
         for file in (*fresh.rglob("*"), fresh):
-            _flush(file)
+            flush(file)
         check_target(target)  # again: something may have come there meanwhile
         _exchange(fresh, target)
     finally:
@@ -129,10 +129,11 @@ def _exchange(fresh: Path, target: Path) -> None:
             shutil.rmtree(old)
         elif old.exists():
             old.rename(target)
-    _flush(target.parent)
+    flush(target.parent)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have a file or folder written to the disk before whatever comes next."""
     if os.name == "nt":
         return  # Windows flushes neither folders nor files that are open for reading
     descriptor = os.open(path, os.O_RDONLY)
@@ -160,7 +161,7 @@ def write_settings(folder: str | Path, settings: ReaderSettings) -> None:
     try:
         # What UTF-8 cannot hold, such as a file name's odd bytes, becomes an escape of JSON's.
         fresh.write_bytes(f"{text}\n".encode(errors="backslashreplace"))
-        _flush(fresh)
+        flush(fresh)
         fresh.replace(Path(folder) / SETTINGS_FILE)
     finally:
         fresh.unlink(missing_ok=True)

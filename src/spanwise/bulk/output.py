@@ -12,7 +12,6 @@ answered again, to the same bytes. This module knows nothing about questions or 
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from uuid import uuid4
 
 from spanwise.bulk.questions import Rejected
 from spanwise.bulk.tables import load_pyarrow
+from spanwise.checkpoints import flush
 from spanwise.errors import ConfigError
 
 MANIFEST = "manifest.json"
@@ -177,9 +177,9 @@ class Output:
         try:
             with self._explained(path):
                 yield partial
-                _flush(partial)
+                flush(partial)
                 partial.replace(path)
-                _flush(path.parent)
+                flush(path.parent)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -280,13 +280,3 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{name}[{number}]")
     else:
         yield name, value
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt":
-        return  # Windows flushes neither folders nor files that are open for reading
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
