@@ -502,12 +502,29 @@ def test_the_verb_says_what_it_did(
     with pytest.raises(SystemExit, match="0"):
         main()
     assert capsys.readouterr().out == (
-        f"18 rows answered in 3 parts in {out}; 20 rows were done before\n"
+        f"18 rows answered in 3 parts in {out}; 20 of 20 rows were done before\n"
     )
     monkeypatch.setattr(sys, "argv", [*command, "--columns", "question=q"])
     with pytest.raises(SystemExit, match="1"):
         main()
     assert "columns.question is 'q', was 'question'" in capsys.readouterr().err
+
+
+def test_where_all_rows_are_bad_the_verb_fails(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = tmp_path / "dev.json"
+    table.write_text('{"version": "v2.0", "data": []}')
+    monkeypatch.setattr(
+        sys, "argv", ["spanwise", "bulk", str(model), str(table), str(tmp_path / "o")]
+    )
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 rows were rejected, which is all of them: is it a table, Parquet or JSONL?" in said
 
 
 def test_names_of_parts_sort_as_their_numbers(tmp_path: Path) -> None:

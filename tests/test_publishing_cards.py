@@ -304,6 +304,28 @@ def test_data_that_the_reader_has_seen_is_marked(reader: Path, tmp_path: Path) -
     assert one.sha256 == file_hash(str(paths["dev.json"]))
 
 
+def test_what_a_model_learnt_from_before_it_was_trained_on_counts(
+    reader: Path, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("first.json", "second.json")):
+        write_examples(tmp_path / name, make_colours(5, seed=seed), form="squad")
+    life = {
+        "base_model": "ada/encoder",
+        "train": {"train.json": file_hash(str(tmp_path / "first.json"))},
+    }
+    provenance = {
+        "base_model": "teams/a", "base_is_folder": True, "ancestors": [life],
+        "train": {"train.json": file_hash(str(tmp_path / "second.json"))},
+    }  # fmt: skip
+    settings = replace(SETTINGS, provenance=provenance)
+    report = evaluate(Reader.from_pretrained(reader), make_colours(5, seed=3))
+    sources = {str(tmp_path / name): report for name in ("first.json", "second.json")}
+    assert [one.seen for one in measured(sources, settings)] == [LEARNT, LEARNT]
+    shown = card(make_model(settings))
+    assert shown.data.base_model == "ada/encoder"
+    assert "- before that made from `ada/encoder`, learnt from `train.json` (sha256" in shown.text
+
+
 def test_the_numbers_are_those_of_an_evaluation(reader: Path, tmp_path: Path) -> None:
     examples = make_colours(30, seed=7, unanswerable=0.3)
     write_examples(tmp_path / "test.json", examples, form="squad")

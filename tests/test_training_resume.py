@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
+from spanwise.checkpoints import read_settings
 from spanwise.corpus import write_examples
 from spanwise.errors import CheckpointError, ConfigError
 from spanwise.reader import Reader
@@ -146,13 +147,15 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
     (checkpoints / ".step-6.0123abcd").mkdir()  # as a kill in the middle of saving leaves it
     trained = train(config)
-    assert re.search(r"step-5 is passed over.*: its files are not whole: .*manifest", caplog.text)
-    assert re.search(r"step-4 is passed over.*: state\.pt is not what was written", caplog.text)
-    assert re.search(r"step-3 is passed over.*: model\.safetensors is not what", caplog.text)
+    assert re.search(
+        r"step-5 is now passed-over-.*: its files are not whole: .*manifest", caplog.text
+    )
+    assert re.search(r"step-4 is now .*: state\.pt is not what was written", caplog.text)
+    assert re.search(r"step-3 is now .*: model\.safetensors is not what", caplog.text)
     assert f"the run goes on from {checkpoints}/step-2" in caplog.text
     assert_same(trained.folder, whole.folder)
     assert not [*checkpoints.glob(".*")]
-    assert len([*checkpoints.glob("broken-step-*")]) == 3
+    assert len([*checkpoints.glob("passed-over-step-*")]) == 3
 
 
 def test_a_checkpoint_whose_best_is_not_whole_is_passed_over(
@@ -164,9 +167,24 @@ def test_a_checkpoint_whose_best_is_not_whole_is_passed_over(
     checkpoints = Path(config.out) / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == {"step-10", "step-23", "step-24"}
     (checkpoints / "step-10" / "config.json").unlink()
+    with pytest.raises(ConfigError, match="no whole checkpoint is: leave out resume to begin anew"):
+        train(config, resume=True)
+    assert "step-24 is now passed-over-" in caplog.text
+    assert "the best one so far, step-10, is not whole: " in caplog.text
     train(config)
-    assert "step-24 is passed over" in caplog.text
-    assert "the best one so far, step-10, is not whole" in caplog.text
+    assert f"no whole checkpoint is in {config.out}: the run begins anew" in caplog.text
+
+
+def test_of_the_best_checkpoint_only_the_reader_is_needed(
+    recipe: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="spanwise")
+    config = recipe(fit={"epochs": 4, "learning_rate": 1e-9})
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(25))
+    (Path(config.out) / "checkpoints" / "step-10" / "state.pt").unlink()
+    assert train(config).epoch == 1
+    assert "the run goes on from" in caplog.text
 
 
 def test_a_checkpoint_of_a_newer_spanwise_is_not_touched(recipe: Make) -> None:
@@ -240,7 +258,7 @@ def test_another_number_of_processes_is_refused(recipe: Make, tmp_path: Path) ->
         train(recipe(), progress=kill_after(3))
     file = tmp_path / "run" / "run.json"
     file.write_text(file.read_text().replace('"processes": 1', '"processes": 4'))
-    with pytest.raises(ConfigError, match="the number of processes was 4, now 1"):
+    with pytest.raises(ConfigError, match="the number of processes was 4, now 1: torchrun --npro"):
         train(recipe())
 
 
@@ -250,6 +268,33 @@ def test_an_account_of_the_run_that_is_broken_is_named(recipe: Make, tmp_path: P
     (tmp_path / "run" / "run.json").write_text('{"processes": 1')
     with pytest.raises(ConfigError, match=r"run\.json is not what a run has written: .*delimiter"):
         train(recipe())
+
+
+def test_a_run_that_has_not_ended_is_no_model(recipe: Make) -> None:
+    config = recipe()
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(3))
+    message = r"run is a run that has not ended: .*--resume --out .*run', or name one of .*points,"
+    with pytest.raises(CheckpointError, match=message):
+        Reader.from_pretrained(config.out)
+    assert (
+        Reader.from_pretrained(f"{config.out}/checkpoints/step-2").settings.provenance["step"] == 2
+    )
+
+
+def test_a_model_that_is_trained_on_keeps_what_it_had_learnt_from(recipe: Make) -> None:
+    first = train(recipe(out="first", fit={"epochs": 1}))
+    config = recipe(out="second", model=str(first.folder), fit={"epochs": 1})
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(3))
+    second = read_settings(train(config).folder)
+    before = read_settings(first.folder)
+    assert before is not None
+    assert second is not None
+    names = ("base_model", "base_is_folder", "train", "dev")
+    assert before.provenance["ancestors"] == []
+    assert second.provenance["ancestors"] == [{name: before.provenance[name] for name in names}]
+    assert second.provenance["base_model"] == str(first.folder)
 
 
 def test_where_nothing_was_saved_a_run_begins_anew(recipe: Make) -> None:

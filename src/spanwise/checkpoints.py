@@ -240,7 +240,8 @@ def fetch_folder(
 
     Raises:
         ConfigError: a revision of a local folder or of the builtin reader, which have none.
-        CheckpointError: neither a folder nor a model that the Hub hands out.
+        CheckpointError: neither a folder nor a model that the Hub hands out, or the folder of a
+            run that has not ended.
     """
     if not str(model):  # as a path it would be the folder we are in
         raise CheckpointError("model is ''; name a folder or a Hub id, which reads OWNER/NAME")
@@ -250,6 +251,11 @@ def fetch_folder(
             raise ConfigError(
                 f"revision {revision!r} was asked for, but {model} is a local folder, which has "
                 "no revisions; leave it out, or name a model on the Hub"
+            )
+        if (folder / "checkpoints").is_dir() and not (folder / "config.json").is_file():
+            raise CheckpointError(
+                f"{folder} is a run that has not ended: go on with it by 'spanwise train --resume "
+                f"--out {folder}', or name one of {folder / 'checkpoints'}, which are readers too"
             )
         return folder
     if isinstance(model, Path) or folder.exists():

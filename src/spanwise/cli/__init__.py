@@ -60,7 +60,8 @@ def main() -> None:
     except (SpanwiseError, OSError) as error:  # a full disk, a folder that may not be written
         if debug:
             raise
-        stderr.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        if is_first_process():
+            stderr.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         stderr.print("interrupted")

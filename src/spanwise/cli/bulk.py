@@ -77,16 +77,19 @@ def bulk(
     )
     with _progress() as advance:
         summary = answer_table(config, ray=ray, progress=advance)
-    before = f"; {summary.resumed:,} rows were done before" if summary.resumed else ""
+    rows = summary.answered + summary.rejected
+    before = f"; {summary.resumed:,} of {rows:,} rows were done before" if summary.resumed else ""
     parts = "1 part" if summary.parts == 1 else f"{summary.parts:,} parts"
     stdout.print(f"{summary.answered:,} rows answered in {parts} in {out}{before}", markup=False)
     if summary.rejected:
         logger.warning(
             "%s rows were rejected%s; %s/rejected.jsonl says why",
             f"{summary.rejected:,}",
-            "" if summary.answered else ", which is all of them",
+            "" if summary.answered else ", which is all of them: is it a table, Parquet or JSONL?",
             out,
         )
+        if not summary.answered:
+            raise typer.Exit(1)
 
 
 @contextmanager

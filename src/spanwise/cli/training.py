@@ -96,8 +96,10 @@ def train(
     recipe, dotted = _split(settings or [])
     from spanwise.training import read_recipe
 
-    if resume and recipe is None and out is not None and (Path(out) / "recipe.toml").is_file():
+    if resume and recipe is None and out is not None:
         recipe = str(Path(out) / "recipe.toml")
+        if not Path(recipe).is_file():
+            raise ConfigError(f"--out {out!r}: no run has begun there; leave out --resume")
     trained = run(read_recipe(recipe, changes | dotted), resume=resume, began=began)
     if not is_first_process():
         return

@@ -108,7 +108,8 @@ def _plain_use(model: Model, question: str, context: str) -> Iterator[str]:
     pair = "context, question" if model.settings.window.context_first else "question, context"
     yield (
         "With plain transformers, which gives the logits of one window. This takes the likeliest "
-        "start and end; the threshold, long texts and probabilities are left to you."
+        "span, where the first token stands for none; the threshold, long texts and probabilities "
+        "are left to you."
     )
     yield _code(
         "import torch",
@@ -121,7 +122,9 @@ def _plain_use(model: Model, question: str, context: str) -> Iterator[str]:
         f'inputs = tokenizer({pair}, return_tensors="pt")',
         "with torch.no_grad():",
         "    logits = model(**inputs)",
-        "first, last = logits.start_logits.argmax(), logits.end_logits.argmax()",
+        "scores = logits.start_logits[0, :, None] + logits.end_logits[0]",
+        "is_span = torch.ones_like(scores).triu() > 0  # none ends before it starts",
+        "first, last = divmod(int(scores.where(is_span, -torch.inf).argmax()), len(scores))",
         'print(tokenizer.decode(inputs["input_ids"][0, first : last + 1]))',
     )
 
@@ -220,6 +223,11 @@ def _training(model: Model) -> Iterator[str]:
     for split, label in (("train", "learnt from"), ("dev", "epoch chosen on")):
         if provenance.get(split):
             facts.append(f"{label} " + "; ".join(_sources(provenance[split])))
+    for ancestor in provenance.get("ancestors", ()):
+        known = [_base(str(ancestor["base_model"]))] if ancestor.get("base_model") else []
+        if ancestor.get("train"):
+            known.append("learnt from " + "; ".join(_sources(ancestor["train"])))
+        facts.append(f"before that {', '.join(known)}")
     if provenance.get("mean_of"):
         facts.append("the mean of the weights of " + ", ".join(map(_name, provenance["mean_of"])))
     if "epoch" in provenance:

@@ -91,10 +91,12 @@ class Model:
     def base(self) -> str:
         """The Hub id of the model it was made from; "" where none is known."""
         provenance = self.settings.provenance
-        if provenance.get("base_is_folder"):
-            return self.source
         out = str((provenance.get("recipe") or {}).get("out", ""))
-        return hub_model(str(provenance.get("base_model", "")), out=out) or self.source
+        for life in (provenance, *provenance.get("ancestors", ())):
+            name = str(life.get("base_model", ""))
+            if not life.get("base_is_folder") and (found := hub_model(name, out=out)):
+                return found
+        return self.source
 
 
 def widget(language: str) -> tuple[str, str]:

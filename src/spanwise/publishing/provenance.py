@@ -49,6 +49,14 @@ def hub_model(name: str, *, out: str = "") -> str:
 
 def clean_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The provenance of `spanwise.json` without paths; what was reduced is logged."""
+    clean = _clean(provenance)
+    if gone := sorted({*_texts(provenance)} - {*_texts(clean)}):
+        shown = ", ".join(f"{name} → {file_name(name)}" for name in gone)
+        logger.info("paths of this machine are published as names alone: %s", shown)
+    return clean
+
+
+def _clean(provenance: Mapping[str, Any]) -> dict[str, Any]:
     recipe = provenance.get("recipe") or {}
     clean: dict[str, Any] = _without_paths(provenance)
     sources = {name: _names(provenance[name]) for name in ("train", "dev") if name in provenance}
@@ -63,9 +71,8 @@ def clean_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
             "model": called if base else _model_name(str(recipe.get("model", "")), recipe),
             "out": file_name(str(recipe.get("out", ""))),
         }
-    if gone := sorted({*_texts(provenance)} - {*_texts(clean)}):
-        shown = ", ".join(f"{name} → {file_name(name)}" for name in gone)
-        logger.info("paths of this machine are published as names alone: %s", shown)
+    if "ancestors" in provenance:
+        clean["ancestors"] = [_clean(ancestor) for ancestor in provenance["ancestors"]]
     return clean
 
 

@@ -99,10 +99,11 @@ def file_hash(source: str) -> str:
 
 
 def _seen(name: str, sha256: str, settings: ReaderSettings) -> str:
-    provenance = settings.provenance
-    train, dev = (_hashes(provenance.get(split)) for split in ("train", "dev"))
-    if _is_among(train, name, sha256):
+    lives = (settings.provenance, *settings.provenance.get("ancestors", ()))
+    # What a model has learnt from stays learnt when it is trained on.
+    if any(_is_among(_hashes(life.get("train")), name, sha256) for life in lives):
         return LEARNT
+    dev = _hashes(settings.provenance.get("dev"))
     fitted_on = [part.strip() for part in settings.calibration.fitted_on.split(",")]
     is_named = name in fitted_on and not (dev.get(name) and sha256)  # else its hash tells
     return FITTED if is_named or _is_among(dev, name, sha256) else ""

@@ -71,8 +71,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run; None where there is none. The log says which, and why.
 
     Args:
-        folder: holds `step-N` folders, of which broken ones are renamed, and perhaps what a kill
-            has left half-written, which goes.
+        folder: holds `step-N` folders, of which those that are not whole are renamed, and perhaps
+            what a kill has left half-written, which goes.
 
     Raises:
         CheckpointError: of a format that only a newer spanwise reads.
@@ -83,9 +83,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
         fault = _fault(checkpoint)
         if not fault:
             return checkpoint
-        aside = checkpoint.with_name(f"broken-{checkpoint.name}-{uuid4().hex[:8]}")
+        aside = checkpoint.with_name(f"passed-over-{checkpoint.name}-{uuid4().hex[:8]}")
         checkpoint.rename(aside)
-        logger.warning("%s is passed over, and now %s: %s", checkpoint, aside.name, fault)
+        logger.warning("%s is now %s: %s", checkpoint, aside.name, fault)
     return None
 
 
@@ -107,8 +107,8 @@ def prune_checkpoints(folder: Path, *, keep: int) -> None:
             shutil.rmtree(path)
 
 
-def _fault(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint; empty where it is whole."""
+def _fault(checkpoint: Path, *, spared: tuple[str, ...] = ()) -> str:
+    """What is wrong with a checkpoint; empty where it is whole, or only `spared` files are not."""
     try:
         manifest = _read_manifest(checkpoint)
         if manifest["format"] > _FORMAT:
@@ -117,14 +117,14 @@ def _fault(checkpoint: Path) -> str:
                 f"({_FORMAT}); pip install --upgrade spanwise"
             )
         for name, fingerprint in manifest["files"].items():
-            if _fingerprint(checkpoint / name) != fingerprint:
+            if name not in spared and _fingerprint(checkpoint / name) != fingerprint:
                 return f"{name} is not what was written"
         best = manifest["best"]
     except _BROKEN as error:
         return f"its files are not whole: {error}"
-    if best in {"", checkpoint.name}:
+    if spared or best in {"", checkpoint.name}:
         return ""
-    fault = _fault(checkpoint.with_name(best))
+    fault = _fault(checkpoint.with_name(best), spared=(STATE_FILE,))  # of the best only its reader
     return f"the best one so far, {best}, is not whole: {fault}" if fault else ""
 
 

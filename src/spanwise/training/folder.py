@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
 from spanwise.corpus.writing import write_whole
-from spanwise.errors import ConfigError
+from spanwise.errors import ConfigError, SpanwiseError
 from spanwise.schema import Example
 from spanwise.training.checkpointing import newest_checkpoint
 from spanwise.training.config import TrainConfig, read_recipe
@@ -74,21 +74,38 @@ class RunFolder:
         if resume and not self._begun:
             raise ConfigError(f"out is {config.out!r}, where no run has begun: leave out resume")
         if self.checkpoint is None and self.result is None:
-            self._begun = {}  # nothing was saved, so nothing is lost by beginning anew
+            if resume:
+                raise ConfigError(
+                    f"out is {config.out!r}, where no whole checkpoint is: leave out resume to "
+                    "begin anew"
+                )
+            if self._begun:
+                logger.warning("no whole checkpoint is in %s: the run begins anew", config.out)
+            self._begun = {}
             return
         began = read_recipe(self.path / RECIPE_FILE, {})
         changes = list(_changes(_flat(began), _flat(config)))
         processes = self._facts["processes"]
         if self.result is None and self._begun["processes"] != processes:
             changes.append(
-                f"the number of processes was {self._begun['processes']}, now {processes}"
+                f"the number of processes was {self._begun['processes']}, now {processes}: "
+                f"torchrun --nproc-per-node {self._begun['processes']} -m spanwise train"
             )
         self._refuse(config, changes)
 
-    def tell(self) -> None:
-        """Give what the first process has found to the others."""
-        found = broadcast_object_list([self._begun, self.checkpoint])
-        self._begun, self.checkpoint = found
+    def tell(self, fault: SpanwiseError | None) -> None:
+        """Give what the first process has found, or why it cannot go on, to the others.
+
+        Raises:
+            SpanwiseError: it cannot.
+        """
+        message = None if fault is None else str(fault)
+        found = broadcast_object_list([self._begun, self.checkpoint, message])
+        self._begun, self.checkpoint, message = found
+        if fault is not None:
+            raise fault
+        if message is not None:
+            raise ConfigError(message)
 
     def compare(self, config: TrainConfig, **parts: Sequence[Example]) -> None:
         """See that a run goes on with the data that it began with, and note what it is.
@@ -151,28 +168,37 @@ def open_run(config: TrainConfig, *, resume: bool) -> Iterator[RunFolder]:
             `RunFolder.look`.
     """
     run = RunFolder(Path(config.out))
-    if PartialState().is_main_process:
-        try:
-            run.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(run.path / _LOCK_FILE, timeout=0)
-            lock.acquire()
-        except Timeout:
-            message = f"out is {config.out!r}, where another run is at work; name a new folder"
-            raise ConfigError(message) from None
-        except (OSError, ValueError) as error:  # ValueError: a null character
-            raise ConfigError(
-                f"out is {config.out!r}, where no folder can be made: {error}; name another place"
-            ) from error
-        try:
-            run.look(config, resume=resume)
-            run.tell()
-            yield run
-        finally:
-            (run.path / _LOCK_FILE).unlink(missing_ok=True)
-            lock.release()
-    else:
-        run.tell()
+    fault: SpanwiseError | None = None
+    with ExitStack() as held:
+        if PartialState().is_main_process:
+            try:
+                held.enter_context(_locked(config))
+                run.look(config, resume=resume)
+            except SpanwiseError as error:
+                fault = error
+        run.tell(fault)
         yield run
+
+
+@contextmanager
+def _locked(config: TrainConfig) -> Iterator[None]:
+    """Make the folder, and hold its lock."""
+    file = Path(config.out) / _LOCK_FILE
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file, timeout=0)
+        lock.acquire()
+    except Timeout:
+        message = f"out is {config.out!r}, where another run is at work; name a new folder"
+        raise ConfigError(message) from None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        message = f"out is {config.out!r}, where no folder can be made: {error}; name another place"
+        raise ConfigError(message) from error
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        lock.release()
 
 
 def hash_file(source: str) -> str | None:
@@ -218,4 +244,8 @@ def _flat(config: TrainConfig) -> dict[str, Any]:
 def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for name, value in now.items():
         if was[name] != value:
-            yield f"{name} was {was[name]!r}, now {value!r}"
+            yield f"{name} was {_shown(was[name])}, now {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(repr, value)) if isinstance(value, tuple) else repr(value)

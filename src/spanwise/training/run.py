@@ -7,7 +7,7 @@ knows nothing about flags or the terminal.
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ from spanwise.training.scoring import DevReader
 from spanwise.windows import PairTokenizer, make_windows
 
 logger = logging.getLogger("spanwise")
+
+_INHERITED = ("base_model", "base_is_folder", "train", "dev")  # of a model's provenance
 
 _UNREACHABLE = 0.05  # share of answers that no window holds, above which the settings are at fault
 
@@ -122,13 +124,16 @@ def _fit(
     model, tokenizer, stored = _load(config, run)
     device, bf16 = _place(model, config)
     freeze(model, fit.freeze)
-    settings = _settle(config, model, tokenizer, examples=examples, stored=stored)
+    goes_on = run.checkpoint is not None
+    settings = _settle(config, model, tokenizer, examples=examples, stored=stored, goes_on=goes_on)
     windows = make_windows(examples, tokenizer, settings.window)
     _warn_of_unreachable(examples, windows)
     rows = _choose(windows, settings)
     trainable, total = count_parameters(model)
+    processes = PartialState().num_processes
     precision = "bf16" if bf16 else "fp32"
-    logger.info("%s on %s in %s", type(model).__name__, device.type, precision)
+    shared = f", shared by {processes} processes" if processes > 1 else ""
+    logger.info("%s on %s in %s%s", type(model).__name__, device.type, precision, shared)
     logger.info("%s of %s parameters are trained", f"{trainable:,}", f"{total:,}")
     logger.info("%s windows of %s questions", f"{len(rows):,}", f"{len(examples):,}")
 
@@ -189,7 +194,9 @@ def _take_steps(
         with epochs.interruption:
             trainer.train(resume_from_checkpoint=run.checkpoint and str(run.checkpoint))
     if epochs.is_paused:
-        logger.warning("saved; 'spanwise train --resume --out %s' goes on", run.path)
+        count = PartialState().num_processes
+        command = f"torchrun --nproc-per-node {count} -m spanwise" if count > 1 else "spanwise"
+        logger.warning("saved; '%s train --resume --out %s' goes on", command, run.path)
         raise KeyboardInterrupt
 
 
@@ -243,6 +250,7 @@ def _settle(
     *,
     examples: Sequence[Example],
     stored: ReaderSettings | None,
+    goes_on: bool,
 ) -> ReaderSettings:
     """The settings that the reader is saved with, fitted to its model and data."""
     window = order_pair(clip_window(config.window, model), model, tokenizer)
@@ -259,7 +267,10 @@ def _settle(
         second_look=second_look,
     )
     return ReaderSettings(
-        window=window, decode=decode, head=config.head.sizes(), provenance=_provenance(config)
+        window=window,
+        decode=decode,
+        head=config.head.sizes(),
+        provenance=_provenance(config, stored.provenance if stored else {}, goes_on=goes_on),
     )
 
 
@@ -327,15 +338,26 @@ def _warn_of_overlap(examples: Sequence[Example], dev: Sequence[Example]) -> Non
         )  # fmt: skip
 
 
-def _provenance(config: TrainConfig) -> dict[str, Any]:
-    """Versions, base model and data hashes: what a later reader of the folder wants to know."""
+def _provenance(config: TrainConfig, before: Mapping[str, Any], *, goes_on: bool) -> dict[str, Any]:
+    """Versions, base model and data hashes: what a later reader of the folder wants to know.
+
+    Args:
+        config: of the run.
+        before: provenance of the model that it begins with; of the run itself, where it goes on.
+        goes_on: whether it does.
+    """
     versions = {"spanwise": "", "torch": "", "transformers": "", "tokenizers": "", "numpy": ""}
     for name in versions:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
+    ancestors = list(before.get("ancestors", ()))
+    if not goes_on:  # what the model had learnt from before is learnt by this one as well
+        kept = {name: before[name] for name in _INHERITED if name in before}
+        ancestors = [kept, *ancestors] if kept else ancestors
     return {
+        "ancestors": ancestors,
         "base_model": config.model,
         "base_is_folder": Path(config.model).is_dir(),  # not the Hub's, whatever it is called
         "versions": versions,
