@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from decimal import Decimal
 from errno import ENOSPC
 from pathlib import Path
 from types import SimpleNamespace
@@ -508,6 +509,75 @@ def test_the_verb_says_what_it_did(
     with pytest.raises(SystemExit, match="1"):
         main()
     assert "columns.question is 'q', was 'question'" in capsys.readouterr().err
+
+
+def test_a_table_that_is_changed_while_it_is_read_ends_the_run(
+    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_lines(tmp_path / "table.jsonl", make_rows(20))
+    write = output.Output.write_part
+
+    def write_and_change(self: output.Output, part: int, *rest: Any) -> output.Receipt:
+        write_lines(table, make_rows(20, seed=part + 1))
+        return write(self, part, *rest)
+
+    monkeypatch.setattr(output.Output, "write_part", write_and_change)
+    with pytest.raises(
+        FormatError, match=r"table\.jsonl: was changed while it was read.*another OUT"
+    ):
+        answer(table)
+    assert not json.loads((tmp_path / "out" / "manifest.json").read_text())["complete"]
+
+
+def test_a_part_or_receipt_that_is_damaged_is_answered_again(
+    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_lines(tmp_path / "table.jsonl", make_rows(30))
+    expected = read_folder(answer(table, "whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr(output.Output, "finish", lambda _: [])
+        folder = answer(table)
+    part = folder / "part-00001.parquet"
+    part.write_bytes(part.read_bytes()[:-9] + b"x" + part.read_bytes()[-8:])
+    (folder / ".work" / "part-00002.parquet.json").write_text('{"receipt": {"a": 1}}')
+    assert read_folder(answer(table)) == expected
+
+
+@pytest.mark.parametrize("name", ["part-00001.parquet", "rejected.jsonl"])
+def test_a_complete_run_that_has_lost_something_says_so(
+    answer: Answer, tmp_path: Path, name: str
+) -> None:
+    table = write_lines(tmp_path / "table.jsonl", make_rows(20))
+    folder = answer(table)
+    (folder / name).unlink()
+    with pytest.raises(ConfigError, match=rf"{re.escape(name)} is missing.*name another OUT"):
+        answer(table)
+
+
+def test_cells_that_python_has_no_value_for_are_rejected_alone(
+    answer: Answer, tmp_path: Path
+) -> None:
+    rows = make_rows(3)
+    texts = [row["context"] for row in rows]
+    view = pa.array([b"\xff", *(text.encode() for text in texts[1:])], pa.binary_view())
+    table = {
+        "id": pa.array([Decimal(5), Decimal(6), Decimal("7.5")], pa.decimal128(9, 1)),
+        "question": pa.array([row["question"] for row in rows]),
+        "context": view.view(pa.string_view()),
+    }
+    (tmp_path / "in" / "x.parquet").mkdir(parents=True)  # as Spark names its folders
+    pq.write_table(pa.table(table), tmp_path / "in" / "table.parquet")
+    folder = answer(tmp_path / "in")
+    assert [row["id"] for row in answers(folder)] == ["6"]
+    first, last = rejected(folder)
+    assert "'context' is not UTF-8" in first["reason"]
+    assert last["row"] == 2
+    days = {name: pa.array(["a"]) for name in ("id", "question")} | {
+        "context": pa.array([2**31 - 1], pa.date32())
+    }
+    pq.write_table(pa.table(days), tmp_path / "days.parquet")
+    (bad,) = rejected(answer(tmp_path / "days.parquet", "days"))
+    assert "date32[day] without a value" in bad["reason"]
 
 
 def test_where_all_rows_are_bad_the_verb_fails(

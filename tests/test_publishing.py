@@ -26,12 +26,13 @@ from spanwise.publishing.licences import LICENCES, Licence, choose_licence
 from spanwise.publishing.metadata import Model
 from spanwise.publishing.provenance import (
     clean_provenance,
+    clean_settings,
     distinct_names,
     file_name,
     hub_model,
     recipe_toml,
 )
-from spanwise.schema import ReaderSettings
+from spanwise.schema import Calibration, ReaderSettings
 from spanwise.windows import PairTokenizer, make_windows
 from tests.readers_zoo import EXAMPLES, SETTINGS, save_reader
 
@@ -170,6 +171,31 @@ def test_a_base_that_training_saw_to_be_a_folder_is_no_id_of_the_hub() -> None:
         == ""
     )
     assert clean_provenance(given)["base_model"] == "teams/first"
+
+
+def test_a_provenance_of_another_shape_is_named(reader: Path, tmp_path: Path) -> None:
+    settings = read_settings(reader)
+    assert settings is not None
+    odd = {"train": 5, "minutes": "x", "recipe": "abc", "ancestors": 3}
+    write_settings(
+        reader_copy := shutil.copytree(reader, tmp_path / "odd"), replace(settings, provenance=odd)
+    )
+    with pytest.raises(
+        ConfigError, match=r"provenance\.train is 5, which spanwise does not"
+    ) as caught:
+        write_publication(reader_copy, "ada/reader", tmp_path / "out", card=MIT)
+    assert len(caught.value.problems) == 4
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_what_a_reader_was_made_of_are_no_ones_business() -> None:
+    settings = ReaderSettings(
+        calibration=Calibration(fitted_on="acme/secret/dev.json, hub:ada/questions"),
+        provenance={"mean_of": ["runs/client/a", "b"]},
+    )
+    clean = clean_settings(settings)
+    assert clean.calibration.fitted_on == "dev.json, hub:ada/questions"
+    assert clean.provenance["mean_of"] == ["a", "b"]
 
 
 def test_a_recipe_is_read_back(tmp_path: Path) -> None:

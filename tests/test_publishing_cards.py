@@ -218,7 +218,7 @@ def test_the_training_is_told_with_its_hashes() -> None:
     )
     assert "epoch chosen on `dev.json` (sha256 `bb22`)" in text
     assert '```toml\nout = "reader"\n\n[fit]\nepochs = 2.0\n```' in text
-    assert "Made with torch 2.0." in text
+    assert "Made with `torch 2.0`." in text
 
 
 def test_a_base_model_is_stated_only_where_the_hub_has_it() -> None:

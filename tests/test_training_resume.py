@@ -3,9 +3,11 @@
 import json
 import logging
 import multiprocessing
+import os
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +29,7 @@ from spanwise.errors import CheckpointError, ConfigError
 from spanwise.reader import Reader
 from spanwise.schema import WindowSettings
 from spanwise.training import FitConfig, HeadConfig, Progress, TrainConfig, train
-from spanwise.training.checkpointing import read_state
+from spanwise.training.checkpointing import _fingerprint, read_state
 from tests.conftest import make_colours
 
 ALWAYS = 1e-9  # minutes between checkpoints: one after each step
@@ -172,7 +174,7 @@ def test_a_checkpoint_whose_best_is_not_whole_is_passed_over(
     assert "step-24 is now passed-over-" in caplog.text
     assert "the best one so far, step-10, is not whole: " in caplog.text
     train(config)
-    assert f"no whole checkpoint is in {config.out}: the run begins anew" in caplog.text
+    assert f"{config.out!r}, where no whole checkpoint is: the run begins anew" in caplog.text
 
 
 def test_of_the_best_checkpoint_only_the_reader_is_needed(
@@ -185,6 +187,77 @@ def test_of_the_best_checkpoint_only_the_reader_is_needed(
     (Path(config.out) / "checkpoints" / "step-10" / "state.pt").unlink()
     assert train(config).epoch == 1
     assert "the run goes on from" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        ("manifest.json", "[]", "its files are not whole"),
+        ("manifest.json", '{"format": 1, "files": {}, "best": ""}', "lacks config.json, state.pt"),
+        ("state.pt", "x", "state.pt is not what was written"),
+    ],
+)
+def test_whatever_is_in_a_checkpoint_an_earlier_one_is_taken(
+    recipe: Make, caplog: pytest.LogCaptureFixture, file: str, content: str, fault: str
+) -> None:
+    config = recipe(fit={"keep_checkpoints": 3})
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(5))
+    checkpoints = Path(config.out) / "checkpoints"
+    (checkpoints / "step-4" / file).write_text(content)
+    (checkpoints / "step-2" / "manifest.json").unlink()  # as a kill in the middle of deleting it
+    shutil.copytree(checkpoints / "step-3", checkpoints / "step-3-backup")  # of the user's
+    seen: list[Progress] = []
+    train(config, progress=seen.append)
+    assert fault in caplog.text
+    assert seen[0].step == 4
+    assert (checkpoints / "step-3-backup").is_dir()
+
+
+def test_a_state_that_is_none_is_named_and_not_run(recipe: Make) -> None:
+    config = recipe()
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(3))
+    folder = Path(config.out) / "checkpoints" / "step-2"
+    for state, kind in (({"run": "{}"}, "KeyError"), (Killed, "UnpicklingError")):
+        torch.save(state, folder / "state.pt")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["files"]["state.pt"] = _fingerprint(folder / "state.pt")
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(CheckpointError, match=rf"state\.pt is not what .*\({kind}\); delete"):
+            train(config)
+
+
+def test_a_log_that_is_gone_is_not_filled_with_zeros(recipe: Make) -> None:
+    config = recipe()
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(15))
+    log = Path(config.out) / "metrics.jsonl"
+    log.unlink()
+    train(config)
+    assert b"\0" not in log.read_bytes()
+
+
+def test_a_reader_that_was_deleted_after_the_end_is_put_there_again(recipe: Make) -> None:
+    whole = outcome(train(recipe(out="whole")).folder)[1]
+    folder = train(recipe()).folder
+    (folder / "model.safetensors").unlink()
+    train(recipe(), progress=kill_after(1))
+    weights = outcome(folder)[1]
+    assert all(torch.equal(weights[name], whole[name]) for name in whole)
+
+
+def test_file_names_that_no_recipe_can_hold_are_no_hindrance(recipe: Make, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"tr\xff\x7f.json")
+    shutil.copy(tmp_path / "train.json", odd)
+    with pytest.raises(ConfigError, match=r"run\\udcff', where no folder can be made: 'utf-8'"):
+        train(recipe(out=os.fsdecode(b"run\xff")))
+    config = recipe(train=(str(odd),), out="run\x7f", fit={"epochs": 1})
+    with pytest.raises(Killed):
+        train(config, progress=kill_after(5))
+    seen: list[Progress] = []
+    train(config, progress=seen.append)
+    assert seen[0].step == 5
 
 
 def test_a_checkpoint_of_a_newer_spanwise_is_not_touched(recipe: Make) -> None:
@@ -248,9 +321,12 @@ def test_another_recipe_is_refused_by_name(recipe: Make) -> None:
 def test_other_data_is_refused_by_name(recipe: Make, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(recipe(), progress=kill_after(3))
-    write_examples(tmp_path / "dev.json", make_colours(20, seed=3), form="squad")
-    with pytest.raises(ConfigError, match=r"dev is other data than it was \(.*/dev\.json\)"):
-        train(recipe())
+    examples = make_colours(20, seed=2, unanswerable=0.3)
+    titled = [replace(example, title="a title") for example in examples]  # negatives go by it
+    for other in (make_colours(20, seed=3), titled):
+        write_examples(tmp_path / "dev.json", other, form="squad")
+        with pytest.raises(ConfigError, match=r"dev is other data than it was \(.*/dev\.json\)"):
+            train(recipe())
 
 
 def test_another_number_of_processes_is_refused(recipe: Make, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from spanwise.bulk.config import BulkConfig, Job, prepare_job
 from spanwise.bulk.contexts import build_index
 from spanwise.bulk.output import Output, Receipt
 from spanwise.bulk.questions import Rejected
-from spanwise.bulk.tables import Row, load_pyarrow, read_rows
+from spanwise.bulk.tables import Row, check_unchanged, load_pyarrow, read_rows
 from spanwise.bulk.worker import Answered, Worker, cut_chunks
 from spanwise.errors import SpanwiseError
 
@@ -93,6 +93,7 @@ def answer_table(
             from spanwise.bulk.cluster import answer_on_ray
 
             answer_on_ray(job, output, contexts, ray, progress)
+        check_unchanged((*job.files, *job.context_files))
         done = output.finish()
     return Summary(
         answered=sum(receipt.rows for receipt in done),

@@ -95,6 +95,9 @@ class Output:
             return [Receipt(**part) for part in old["parts"]]
         with self._explained(self.folder):
             self.state.mkdir(parents=True, exist_ok=True)
+        for receipt in list(self.receipts(range(self.parts))):
+            if _sha256(self.folder / receipt.file) != receipt.sha256:
+                self._receipt_file(receipt.part).unlink()  # it is answered again
         if old is None:
             self._write_json(self.folder / MANIFEST, manifest | {"parts": []})
         return None
@@ -126,15 +129,13 @@ class Output:
         table = table.replace_schema_metadata(origin)
         with self.whole(path) as partial:
             pq.write_table(table, partial, compression="zstd")
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         receipt = Receipt(
             part=part,
             file=path.name,
             rows=table.num_rows,
             rejected=len(rejected),
             bytes=path.stat().st_size,
-            sha256=sha256,
+            sha256=_sha256(path),
         )
         content = {"receipt": asdict(receipt), "rejected": [asdict(row) for row in rejected]}
         self._write_json(self._receipt_file(part), content)
@@ -205,10 +206,10 @@ class Output:
         try:
             content = json.loads(self._receipt_file(part).read_bytes())
             size = (self.folder / self.part_name(part)).stat().st_size
-        except FileNotFoundError:
+            receipt, rejected = Receipt(**content["receipt"]), list(content["rejected"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
-        receipt = Receipt(**content["receipt"])
-        return (receipt, content["rejected"]) if receipt.bytes == size else None
+        return (receipt, rejected) if receipt.bytes == size else None
 
     def _read_manifest(self) -> dict[str, Any] | None:
         path = self.folder / MANIFEST
@@ -218,7 +219,8 @@ class Output:
             return None
         except ValueError:
             manifest = None
-        if not isinstance(manifest, dict) or not {"complete", "parts", "input"} <= manifest.keys():
+        needed = {"format", "complete", "parts", "input"}
+        if not isinstance(manifest, dict) or not needed <= manifest.keys():
             raise ConfigError(f"{path} is no manifest of 'spanwise bulk'; name another OUT")
         if manifest["format"] != _FORMAT:
             raise ConfigError(
@@ -260,13 +262,13 @@ class Output:
             )
 
     def _check_parts(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        again = "name another OUT to answer the table again"
+        if not (self.folder / REJECTED).is_file():
+            raise ConfigError(f"{self.folder / REJECTED} is missing; {again}")
         for part in parts:
             path = self.folder / part["file"]
-            if not path.is_file() or path.stat().st_size != part["bytes"]:
-                raise ConfigError(
-                    f"{path} is missing or not the part that was written; name another OUT to "
-                    "answer the table again"
-                )
+            if not path.is_file() or _sha256(path) != part["sha256"]:
+                raise ConfigError(f"{path} is missing or not the part that was written; {again}")
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -280,3 +282,8 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{name}[{number}]")
     else:
         yield name, value
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

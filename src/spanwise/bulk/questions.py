@@ -5,6 +5,7 @@ This module knows nothing about files or models.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from spanwise.bulk.tables import Row
 from spanwise.corpus.checks import show, text_fault
@@ -125,6 +126,8 @@ def read_id(fields: Mapping[str, object], name: str) -> str:
         RowError: there is none.
     """
     value = fields.get(name)
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        value = int(value)  # as databases export whole numbers
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return read_text(fields, name)

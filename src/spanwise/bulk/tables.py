@@ -39,6 +39,7 @@ class TableFile:
         path: where it is.
         rows: of Parquet, or lines, blank ones too.
         sha256: of its bytes.
+        stamp: its size and the nanosecond of its last change, before it was read.
         starts: byte, of the text where the file is gzip, at which every thousandth line begins;
             None for Parquet.
     """
@@ -46,6 +47,7 @@ class TableFile:
     path: str
     rows: int
     sha256: str
+    stamp: tuple[int, int]
     starts: tuple[int, ...] | None
 
 
@@ -105,7 +107,9 @@ def _find(source: str) -> list[str]:
         found = [
             str(path)
             for path in sorted(folder.iterdir())
-            if path.name.lower().endswith(_SUFFIXES) and not path.name.startswith((".", "_"))
+            if path.name.lower().endswith(_SUFFIXES)
+            and not path.name.startswith((".", "_"))
+            and path.is_file()
         ]
         if not found:
             raise _fault(source, f"is a folder without data files ({', '.join(_SUFFIXES)})")
@@ -117,12 +121,14 @@ def _find(source: str) -> list[str]:
 
 
 def _scan(path: str, columns: Collection[str]) -> TableFile:
+    stamp = _stamp(path)
     with Path(path).open("rb") as file:
         is_parquet = file.read(len(PARQUET)) == PARQUET
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if is_parquet:
-        return TableFile(path=path, rows=_parquet_size(path, columns), sha256=sha256, starts=None)
+        rows = _parquet_size(path, columns)
+        return TableFile(path=path, rows=rows, sha256=sha256, stamp=stamp, starts=None)
     try:
         with _open_lines(path) as lines:
             rows, starts = _count_lines(lines)
@@ -130,7 +136,27 @@ def _scan(path: str, columns: Collection[str]) -> TableFile:
         raise _fault(path, "is a gzip file that was cut short: copy it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise _fault(path, f"is a damaged gzip file: {error}") from None
-    return TableFile(path=path, rows=rows, sha256=sha256, starts=starts)
+    return TableFile(path=path, rows=rows, sha256=sha256, stamp=stamp, starts=starts)
+
+
+def check_unchanged(files: Iterable[TableFile]) -> None:
+    """See that files are those that were scanned.
+
+    Raises:
+        FormatError: one was written to since.
+    """
+    for file in files:
+        if not Path(file.path).is_file() or _stamp(file.path) != file.stamp:
+            raise _fault(
+                file.path,
+                "was changed while it was read, so that some answers may be of other texts; run it "
+                "again with another OUT",
+            )
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _parquet_size(path: str, columns: Collection[str]) -> int:
@@ -208,11 +234,28 @@ def _fields(batch: Any) -> list[dict[str, object]]:
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()  # noqa: PLW2901
         kind = column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if pa.types.is_string_view(kind):
+            column = column.cast(pa.binary_view())  # noqa: PLW2901
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
             column = column.cast(pa.large_binary())  # noqa: PLW2901
-        columns.append(column.to_pylist())
+        columns.append(_values(column))
     names = batch.schema.names
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values(column: Any) -> list[object]:
+    """What a column holds; one cell that Python has no value for must not hide others."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):  # of Unicode, dates, time zones
+        return [_value(cell) for cell in column]
+
+
+def _value(cell: Any) -> object:
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError) as error:
+        return [f"{cell.type} without a value in Python: {error}"]  # no text, as any list
 
 
 def _open_lines(path: str) -> BufferedIOBase:

@@ -283,7 +283,7 @@ def _limits(model: Model, results: Sequence[Result]) -> Iterator[str]:
 
 def _versions(model: Model) -> str:
     versions = model.settings.provenance.get("versions") or {}
-    made = ", ".join(f"{name} {number}" for name, number in versions.items())
+    made = ", ".join(_name(f"{name} {number}") for name, number in versions.items())
     return f"Made with {made}. " * bool(made) + f"Published with spanwise {version('spanwise')}."
 
 

@@ -90,9 +90,10 @@ def choose_licence(
         )
     if known != OTHER:
         return Licence(identifier=known)
-    if not name or not (link or "").startswith(("https://", "http://")):
+    link_text, name = str(link or ""), name and str(name)
+    if not name or not link_text.startswith(("https://", "http://")):
         raise ConfigError(
             f"license 'other' has the name {name!r} and the link {link!r}; it needs both, and the "
             "link leads to its text: --license-name NAME --license-link https://…"
         )
-    return Licence(identifier=known, name=name, link=link)
+    return Licence(identifier=known, name=name, link=link_text)

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from spanwise.publishing.cards import make_card
 from spanwise.publishing.leaks import check_folder
 from spanwise.publishing.licences import choose_licence
 from spanwise.publishing.metadata import Model
-from spanwise.publishing.provenance import clean_json, clean_provenance
+from spanwise.publishing.provenance import clean_json, clean_settings
 from spanwise.publishing.results import Result, kept, measured
 from spanwise.publishing.uploading import check_access, check_name, upload_files
 from spanwise.reader import Reader
@@ -144,8 +144,7 @@ def write_publication(
     )
     asked = _checked_language(card.language)
     reader = Reader.from_pretrained(folder)
-    provenance = clean_provenance(reader.settings.provenance)
-    settings = replace(reader.settings, provenance=provenance)
+    settings = clean_settings(reader.settings)
     results = _score(reader, settings, card.data, asked, progress) or kept(settings)
     text = make_card(
         Model(
@@ -270,7 +269,7 @@ def _front_matter(file: Path | None) -> dict[str, Any]:
 
     try:
         data = yaml.safe_load(found[1])
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file}: its front matter is not YAML: {reason}; mend it") from error
     return data if isinstance(data, dict) else {}

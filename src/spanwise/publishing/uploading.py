@@ -19,6 +19,10 @@ from spanwise.publishing.leaks import masked
 
 logger = logging.getLogger("spanwise")
 
+_NO_ANSWER = (AttributeError, KeyError, TypeError)  # of JSON that is not the Hub's, as of a proxy
+
+_LONGEST = 300  # characters of an answer that are shown
+
 _AGAIN = "run the same command again: what has arrived is not sent twice"
 _LOGIN = "log in with 'hf auth login', set HF_TOKEN, or pass a token that may write"
 
@@ -134,8 +138,8 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except SpanwiseError:
         raise
-    # OSError of the connection, RuntimeError of hf_xet, ValueError of answers that are none
-    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+    # OSError of the connection, RuntimeError of hf_xet; the others of answers that are none
+    except (HTTPError, OSError, RuntimeError, ValueError, *_NO_ANSWER) as error:
         if isinstance(error, ValueError) and "metadata in README.md" in str(error):
             reason = _in_one_line(error)
             raise ConfigError(f"{what}: the Hub does not take the card: {reason}") from error
@@ -154,6 +158,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """An error without secrets, such as the signature of a URL."""
+    """An error without secrets, such as the signature of a URL, and without what moves a cursor."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"\?\S+", "?…", masked(text)).rstrip(".")
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", re.sub(r"\?\S+", "?…", masked(text)))
+    return text[:_LONGEST].rstrip(".") + "…" * (len(text) > _LONGEST)

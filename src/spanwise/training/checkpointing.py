@@ -7,6 +7,8 @@ a manifest of what it holds. This module knows nothing about models, data or sco
 import hashlib
 import json
 import logging
+import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +28,10 @@ STATE_FILE = "state.pt"
 """Optimizer, schedule, random numbers and scores; a `torch.save` of plain values and tensors."""
 
 MANIFEST_FILE = "manifest.json"
+
+_NAME = re.compile(r"step-[0-9]+")
+
+_ENTRIES = {"optimizer", "schedule", "reported", "processes", "run"}
 
 _FORMAT = 1  # of manifest and state; grows when an older spanwise would misread a newer one
 
@@ -90,10 +96,21 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """Read back what `write_checkpoint` was given; nothing in the file is run."""
-    state: dict[str, Any] = torch.load(
-        checkpoint / STATE_FILE, map_location="cpu", weights_only=True
-    )
+    """Read back what `write_checkpoint` was given; nothing in the file is run.
+
+    Raises:
+        CheckpointError: it is something else.
+    """
+    file = checkpoint / STATE_FILE
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        if absent := _ENTRIES - state.keys():
+            raise KeyError(*sorted(absent))
+    except (pickle.UnpicklingError, EOFError, RuntimeError, *_BROKEN) as error:
+        raise CheckpointError(
+            f"{file} is not what a run has written ({type(error).__name__}); delete {checkpoint} "
+            "to go on from an earlier checkpoint"
+        ) from error
     return state
 
 
@@ -101,9 +118,13 @@ def prune_checkpoints(folder: Path, *, keep: int) -> None:
     """Delete all but the newest `keep` checkpoints, and the best of which each of them knows."""
     newest = _newest_first(folder)
     needed = {path.name for path in newest[:keep]}
-    needed |= {_read_manifest(path)["best"] for path in newest[:keep]}
+    needed |= {_best_of(path) for path in newest[:keep]}
     for path in newest:
-        if path.name not in needed:
+        if path.name in needed:
+            continue
+        if path.is_symlink():  # moved elsewhere by hand
+            path.unlink()
+        else:
             shutil.rmtree(path)
 
 
@@ -116,10 +137,14 @@ def _fault(checkpoint: Path, *, spared: tuple[str, ...] = ()) -> str:
                 f"{checkpoint}: its format is {manifest['format']}, newer than this spanwise reads "
                 f"({_FORMAT}); pip install --upgrade spanwise"
             )
+        if absent := {STATE_FILE, "config.json"} - manifest["files"].keys():
+            return f"{MANIFEST_FILE} lacks {', '.join(sorted(absent))}"
         for name, fingerprint in manifest["files"].items():
             if name not in spared and _fingerprint(checkpoint / name) != fingerprint:
                 return f"{name} is not what was written"
         best = manifest["best"]
+        if not _NAME.fullmatch(best or checkpoint.name):
+            return f"{MANIFEST_FILE} names {best!r} as the best checkpoint"
     except _BROKEN as error:
         return f"its files are not whole: {error}"
     if spared or best in {"", checkpoint.name}:
@@ -139,5 +164,13 @@ def _read_manifest(checkpoint: Path) -> dict[str, Any]:
     return manifest
 
 
+def _best_of(checkpoint: Path) -> str:
+    try:
+        return str(_read_manifest(checkpoint)["best"])
+    except _BROKEN:  # it will be passed over
+        return ""
+
+
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name[5:]), reverse=True)
+    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)

@@ -383,4 +383,5 @@ def _impossible(config: TrainConfig) -> list[str]:
 def _entry(name: str, value: Any) -> str:
     # What JSON writes for text, numbers, bools and lists of them, TOML reads.
     key = name if name.replace("_", "").isalnum() and name.isascii() else json.dumps(name)
-    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML alone minds it
+    return f"{key} = {text}"

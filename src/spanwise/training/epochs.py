@@ -144,7 +144,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         self.clock.go_on(elapsed=run["elapsed"], stepping=run["stepping"])
         if self._is_first:
             with (self.out / LOG_FILE).open("ab") as file:
-                file.truncate(run["log_bytes"])
+                file.truncate(min(run["log_bytes"], file.tell()))  # never longer, with zeros
 
     def on_train_begin(
         self, _args: TrainingArguments, _state: TrainerState, _control: TrainerControl, **_: Any

@@ -20,7 +20,7 @@ from spanwise.corpus.writing import write_whole
 from spanwise.errors import ConfigError, SpanwiseError
 from spanwise.schema import Example
 from spanwise.training.checkpointing import newest_checkpoint
-from spanwise.training.config import TrainConfig, read_recipe
+from spanwise.training.config import TrainConfig
 
 logger = logging.getLogger("spanwise")
 
@@ -37,16 +37,24 @@ _FREE = ("out", "fit.checkpoint_minutes", "fit.keep_checkpoints")
 class RunFolder:
     """A run folder that this process alone writes to, as long as `open_run` is open.
 
+    Args:
+        config: of the run.
+
     Attributes:
         path: the folder.
         checkpoint: the newest whole one; None where the run begins.
         result: what `finish` was given, where the run has come to its end already.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, config: TrainConfig) -> None:
+        self.path = Path(config.out)
         self.checkpoint: Path | None = None
-        self._facts: dict[str, Any] = {"processes": PartialState().num_processes, "result": None}
+        self._config = config
+        self._facts: dict[str, Any] = {
+            "recipe": _plain(config),
+            "processes": PartialState().num_processes,
+            "result": None,
+        }
         self._begun: dict[str, Any] = {}
 
     @property
@@ -55,43 +63,43 @@ class RunFolder:
         result: dict[str, Any] | None = self._begun.get("result")
         return result
 
-    def look(self, config: TrainConfig, *, resume: bool) -> None:
+    def look(self, *, resume: bool) -> None:
         """Find out whether a run begins here or goes on.
 
         Raises:
             ConfigError: something else is in the folder, the recipe was another, or there is
                 nothing to resume.
         """
-        file = self.path / _RUN_FILE
+        file, out = self.path / _RUN_FILE, f"out is {self._config.out!r}"
         if file.is_file():
             self._begun = _read_run(file)
-            self.checkpoint = newest_checkpoint(self.path / "checkpoints")
+            if self.result is not None and not any(self.path.glob("*.safetensors")):
+                self._begun["result"] = None  # its reader was deleted: it is put there again
+            if self.result is None:
+                self.checkpoint = newest_checkpoint(self.path / "checkpoints")
         elif any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise ConfigError(
-                f"out is {config.out!r}, which is not empty, and no run has begun there; name a "
-                "new folder, or delete it"
+                f"{out}, which is not empty, and no run has begun there; name a new folder, or "
+                "delete it"
             )
         if resume and not self._begun:
-            raise ConfigError(f"out is {config.out!r}, where no run has begun: leave out resume")
+            raise ConfigError(f"{out}, where no run has begun: leave out resume")
         if self.checkpoint is None and self.result is None:
             if resume:
-                raise ConfigError(
-                    f"out is {config.out!r}, where no whole checkpoint is: leave out resume to "
-                    "begin anew"
-                )
+                message = f"{out}, where no whole checkpoint is: leave out resume to begin anew"
+                raise ConfigError(message)
             if self._begun:
-                logger.warning("no whole checkpoint is in %s: the run begins anew", config.out)
+                logger.warning("%s, where no whole checkpoint is: the run begins anew", out)
             self._begun = {}
             return
-        began = read_recipe(self.path / RECIPE_FILE, {})
-        changes = list(_changes(_flat(began), _flat(config)))
+        changes = list(_changes(_flat(self._begun["recipe"]), _flat(self._facts["recipe"])))
         processes = self._facts["processes"]
         if self.result is None and self._begun["processes"] != processes:
             changes.append(
                 f"the number of processes was {self._begun['processes']}, now {processes}: "
                 f"torchrun --nproc-per-node {self._begun['processes']} -m spanwise train"
             )
-        self._refuse(config, changes)
+        self._refuse(changes)
 
     def tell(self, fault: SpanwiseError | None) -> None:
         """Give what the first process has found, or why it cannot go on, to the others.
@@ -107,13 +115,13 @@ class RunFolder:
         if message is not None:
             raise ConfigError(message)
 
-    def compare(self, config: TrainConfig, **parts: Sequence[Example]) -> None:
+    def compare(self, **parts: Sequence[Example]) -> None:
         """See that a run goes on with the data that it began with, and note what it is.
 
         Raises:
             ConfigError: naming what changed.
         """
-        sources = {"train": config.train, "dev": config.dev}
+        sources = {"train": self._config.train, "dev": self._config.dev}
         self._facts |= {
             name: {
                 "examples": _digest(examples),
@@ -122,17 +130,19 @@ class RunFolder:
             for name, examples in parts.items()
         }
         if self._begun:
-            self._refuse(config, [
+            self._refuse([
                 f"{name} is other data than it was ({_changed_files(was['files'], now['files'])})"
                 for name in parts
                 if (was := self._begun[name])["examples"] != (now := self._facts[name])["examples"]
             ])  # fmt: skip
 
-    def begin(self, config: TrainConfig) -> None:
+    def begin(self) -> None:
         """Write down what the run depends on, unless it goes on."""
         if self.checkpoint is None and PartialState().is_main_process:
             self._write()  # first: after a kill it tells that the rest may be written over
-            write_whole(self.path / RECIPE_FILE, config.to_toml().encode(errors="backslashreplace"))
+            write_whole(
+                self.path / RECIPE_FILE, self._config.to_toml().encode(errors="backslashreplace")
+            )
             (self.path / LOG_FILE).write_bytes(b"")
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -145,12 +155,11 @@ class RunFolder:
         text = json.dumps(self._facts, indent=2)
         write_whole(self.path / _RUN_FILE, f"{text}\n".encode(errors="backslashreplace"))
 
-    def _refuse(self, config: TrainConfig, changes: Sequence[str]) -> None:
+    def _refuse(self, changes: Sequence[str]) -> None:
         if changes:
-            begun = (
-                f"in {config.out!r} a run was begun otherwise; go on with it as it was begun, or "
-            )
-            raise ConfigError([f"{begun}name a new folder:", *changes])
+            begun = f"in {self._config.out!r} a run was begun otherwise. Go on with it as it was"
+            mend = "begun, or name a new folder, with the old one as the model to train on from:"
+            raise ConfigError([f"{begun} {mend}", *changes])
 
 
 @contextmanager
@@ -167,13 +176,13 @@ def open_run(config: TrainConfig, *, resume: bool) -> Iterator[RunFolder]:
         ConfigError: no folder can be made, another run is at work there, and as in
             `RunFolder.look`.
     """
-    run = RunFolder(Path(config.out))
+    run = RunFolder(config)
     fault: SpanwiseError | None = None
     with ExitStack() as held:
         if PartialState().is_main_process:
             try:
                 held.enter_context(_locked(config))
-                run.look(config, resume=resume)
+                run.look(resume=resume)
             except SpanwiseError as error:
                 fault = error
         run.tell(fault)
@@ -185,13 +194,14 @@ def _locked(config: TrainConfig) -> Iterator[None]:
     """Make the folder, and hold its lock."""
     file = Path(config.out) / _LOCK_FILE
     try:
+        config.out.encode()  # safetensors opens no other path
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, timeout=0)
         lock.acquire()
     except Timeout:
         message = f"out is {config.out!r}, where another run is at work; name a new folder"
         raise ConfigError(message) from None
-    except (OSError, ValueError) as error:  # ValueError: a null character
+    except (OSError, ValueError) as error:  # ValueError: of the name
         message = f"out is {config.out!r}, where no folder can be made: {error}; name another place"
         raise ConfigError(message) from error
     try:
@@ -213,7 +223,9 @@ def hash_file(source: str) -> str | None:
 def _read_run(file: Path) -> dict[str, Any]:
     try:
         begun: dict[str, Any] = json.loads(file.read_bytes())
-        return {name: begun[name] for name in ("processes", "result", "train", "dev")}
+        if not isinstance(begun["recipe"], dict) or not isinstance(begun["processes"], int):
+            raise TypeError("a recipe and a number of processes are needed")  # noqa: TRY301
+        return {name: begun[name] for name in ("recipe", "processes", "result", "train", "dev")}
     except (ValueError, TypeError, KeyError) as error:
         message = f"{file} is not what a run has written: {error}; name a new folder for the run"
         raise ConfigError(message) from error
@@ -223,7 +235,7 @@ def _digest(examples: Sequence[Example]) -> str:
     digest = hashlib.sha256()
     for example in examples:
         answers = example.answers and [(gold.text, gold.start) for gold in example.answers]
-        fields = (example.id, example.question, example.context, answers)
+        fields = (example.id, example.title, example.question, example.context, answers)
         digest.update(json.dumps(fields).encode())
     return digest.hexdigest()
 
@@ -233,9 +245,15 @@ def _changed_files(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ", ".join(changed or now)
 
 
-def _flat(config: TrainConfig) -> dict[str, Any]:
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """The recipe as JSON gives it back; unlike TOML it holds the odd bytes of file names."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain
+
+
+def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in asdict(config).items():
+    for name, value in recipe.items():
         is_section = isinstance(value, Mapping) and name != "columns"
         flat |= {f"{name}.{key}": v for key, v in value.items()} if is_section else {name: value}
     return {name: value for name, value in flat.items() if name not in _FREE}
@@ -243,9 +261,9 @@ def _flat(config: TrainConfig) -> dict[str, Any]:
 
 def _changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for name, value in now.items():
-        if was[name] != value:
+        if was.get(name, value) != value:  # an older spanwise may not have had the setting
             yield f"{name} was {_shown(was[name])}, now {_shown(value)}"
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(map(repr, value)) if isinstance(value, tuple) else repr(value)
+    return ", ".join(map(repr, value)) if isinstance(value, list) else repr(value)

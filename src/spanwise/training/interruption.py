@@ -46,4 +46,5 @@ class Interruption:
             signal.raise_signal(number)
         elif not self.asked:
             self.asked = True
-            logger.warning("interrupted: the step is finished and saved; once more stops at once")
+            again = "; once more stops at once" if self._insist else ""
+            logger.warning("interrupted: the step is finished and saved%s", again)

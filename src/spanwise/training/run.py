@@ -118,7 +118,7 @@ def _fit(
     fit = config.fit
     examples = _read(config.train, config)
     dev = _read(config.dev, config) if config.dev else ()
-    run.compare(config, train=examples, dev=dev)
+    run.compare(train=examples, dev=dev)
     _warn_of_overlap(examples, dev)
     examples = tuple(add_negatives(examples, config.negatives, seed=fit.seed))
     model, tokenizer, stored = _load(config, run)
@@ -137,7 +137,7 @@ def _fit(
     logger.info("%s of %s parameters are trained", f"{trainable:,}", f"{total:,}")
     logger.info("%s windows of %s questions", f"{len(rows):,}", f"{len(examples):,}")
 
-    run.begin(config)
+    run.begin()
     pad = tokenizer.pad_token_id
     with PartialState().main_process_first():  # the others read the states that it has written
         fitted, states = _encode_once(model, windows, rows, fit=fit, pad_token_id=pad, bf16=bf16)

@@ -138,7 +138,8 @@ class PairTokenizer:
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json`."""
-        self.tokenizer.save(str(Path(folder) / "tokenizer.json"))
+        file = Path(folder) / "tokenizer.json"
+        file.write_text(self.tokenizer.to_str(pretty=True), encoding="utf-8")  # in any folder
         text = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
         (Path(folder) / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
