@@ -79,7 +79,7 @@ def train(
 
     Args:
         config: everything the run depends on.
-        resume: refuse to begin anew where no run has begun.
+        resume: go on, and never begin anew.
         progress: called after each step.
         began: when the time that `max_minutes` limits began, as `time.monotonic` says it; None:
             with this call.
@@ -359,7 +359,8 @@ def _provenance(config: TrainConfig, before: Mapping[str, Any], *, goes_on: bool
     return {
         "ancestors": ancestors,
         "base_model": config.model,
-        "base_is_folder": Path(config.model).is_dir(),  # not the Hub's, whatever it is called
+        # Not the Hub's, whatever it is called; it may be gone when the run goes on.
+        "base_is_folder": before.get("base_is_folder") if goes_on else Path(config.model).is_dir(),
         "versions": versions,
         "train": {file: hash_file(file) for file in config.train},
         "dev": {file: hash_file(file) for file in config.dev},
