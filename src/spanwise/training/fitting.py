@@ -258,7 +258,7 @@ def _set_random_state(state: dict[str, Any]) -> None:
 def make_arguments(
     fit: FitConfig, out: Path, *, device: torch.device, bf16: bool
 ) -> TrainingArguments:
-    """The Trainer's settings; saving and scoring are done between the epochs, not by it."""
+    """The Trainer's settings; when to save and score is decided in `epochs`, not by it."""
     return TrainingArguments(
         output_dir=str(out),
         num_train_epochs=fit.epochs,
