@@ -26,13 +26,18 @@ HEAD = RANDOM.normal(size=(WIDTH, 2)).astype(np.float32)
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Tokens are looked up, go through two products side by side, are added, and read by a head."""
-    nodes = [
+    return save(
+        tmp_path,
         helper.make_node("Gather", ["table", "ids"], ["states"], "lookup"),
         helper.make_node("MatMul", ["states", "one"], ["first"], "product_one"),
         helper.make_node("MatMul", ["states", "two"], ["second"], "product_two"),
         helper.make_node("Add", ["first", "second"], ["sum"], "add"),
         helper.make_node("MatMul", ["sum", "head"], ["logits"], "product_head"),
-    ]
+    )
+
+
+def save(folder: Path, *nodes: onnx.NodeProto) -> Path:
+    """A graph from `ids` to `logits` over the weights."""
     tensors = {"table": TABLE, "head": HEAD} | WEIGHTS
     graph = helper.make_graph(
         nodes,
@@ -41,8 +46,8 @@ def file(tmp_path: Path) -> Path:
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "tokens", 2])],
         [numpy_helper.from_array(values, name) for name, values in tensors.items()],
     )
-    path = tmp_path / "model.onnx"
-    opset = [helper.make_opsetid("", 20)]
+    path = folder / "model.onnx"
+    opset = [helper.make_opsetid("", 21)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
     return path
 
@@ -96,3 +101,34 @@ def test_a_table_that_is_more_than_looked_up_stays_in_floats(file: Path) -> None
     onnx.save(model, file)
     quantize(file, kept=1)
     np.testing.assert_array_equal(held(file)["table"], TABLE)
+
+
+def test_a_weight_that_is_used_elsewhere_stays_in_floats(file: Path) -> None:
+    model = onnx.load(file)
+    model.graph.node.extend([helper.make_node("ReduceSum", ["one"], ["all"], "sum_of_all")])
+    model.graph.output.extend([helper.make_tensor_value_info("all", TensorProto.FLOAT, [1, 1])])
+    onnx.save(model, file)
+    quantize(file, kept=1)
+    np.testing.assert_array_equal(held(file)["one"], WEIGHTS["one"])
+    assert held(file)["two_quantized"].dtype == np.int8
+
+
+def test_after_gelu_small_and_large_tokens_keep_their_values(tmp_path: Path) -> None:
+    """All integers but 32 are for what is above 0, whatever the size of a token."""
+    file = save(
+        tmp_path,
+        helper.make_node("Gather", ["table", "ids"], ["states"], "lookup"),
+        helper.make_node("Gelu", ["states"], ["active"], "gelu"),
+        helper.make_node("MatMul", ["active", "one"], ["first"], "product_one"),
+        helper.make_node("MatMul", ["first", "head"], ["logits"], "product_head"),
+    )
+    ids = [1, 7, 2, 8, 3]
+    exact = run(file, ids)
+    quantize(file, kept=1)
+    apart = np.abs(run(file, ids) - exact).max(axis=1)
+    assert np.all(apart <= 0.05 * np.abs(exact).max(axis=1) + 1e-6)
+
+
+def test_logits_do_not_depend_on_other_tokens_of_a_call(file: Path) -> None:
+    quantize(file, kept=1)
+    np.testing.assert_array_equal(run(file, [1, 7, 2])[[0, 2]], run(file, [1, 2]))

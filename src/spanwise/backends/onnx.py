@@ -19,9 +19,9 @@ _SLOW = ["SkipLayerNormFusion"]
 class OnnxBackend:
     """Runs an exported model on a processor.
 
-    Each window is run by itself, without padding, on one thread, and several windows at once. In
-    eight bits there is no other way to answers that do not depend on their company: activations are
-    scaled by the largest value of a call. It is faster as well.
+    Each window is run by itself, without padding, on one thread, and several windows at once: its
+    logits are the same to the bit in any company, even those of a graph that scales activations by
+    the largest value of a call. It is faster as well.
 
     Args:
         file: a model with inputs `input_ids`, `attention_mask` and perhaps `token_type_ids`, and

@@ -62,6 +62,7 @@ def write_graph(model: nn.Module, file: Path, *, name: str) -> None:
                 input_names=list(inputs),
                 output_names=["start_logits", "end_logits"],
                 dynamic_shapes={"inputs": tuple(axes for _ in inputs)},
+                opset_version=21,  # of scales for parts of a row, which eight bits need
                 external_data=False,
                 dynamo=True,
                 verbose=False,
