@@ -1,5 +1,6 @@
 """The torch backend gives a model what it takes, no more; the fake one finds its strings."""
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -142,6 +143,17 @@ def test_a_smaller_dtype_casts_the_weights_and_gives_float32_logits(dtype: str) 
     assert rough.start_logits.dtype == np.float32
     error = np.abs(rough.start_logits - exact.start_logits).max()
     assert 0 < error < 0.05
+
+
+def test_few_kernels_are_kept_unless_the_user_says_how_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each shape of batch has its own, and hardly two batches are of one shape."""
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "100")
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    TorchBackend(Recorder(), device="cpu")
+    assert os.environ["LRU_CACHE_CAPACITY"] == "100"
+    assert int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 100
 
 
 def test_without_a_device_an_accelerator_is_taken_where_there_is_one() -> None:

@@ -1,5 +1,6 @@
 """Models run by PyTorch."""
 
+import os
 from typing import TYPE_CHECKING
 
 from spanwise.errors import ConfigError
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "bfloat16", "float16")
 """Number formats that a model can be run in."""
+
+# oneDNN compiles its kernels for each shape of batch, of which hardly two are alike, and keeps as
+# many as this of each; by default 1,024, some MB each. It asks when it is first used.
+_KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16", "LRU_CACHE_CAPACITY": "16"}
 
 
 class TorchBackend:
@@ -46,6 +51,8 @@ class TorchBackend:
         self.device = _choose_device(device)
         model = model.to(device=self.device, dtype=getattr(torch, dtype)).eval()
         if self.device == "cpu":
+            for name, number in _KERNELS_KEPT.items():
+                os.environ.setdefault(name, number)
             quicken_linear(model)
         self.model = PackedModel(model) if packing else model
         self.longest = position_limit(model)
