@@ -336,7 +336,7 @@ def test_progress_counts_windows_and_foresees_how_many_they_will_be(
     assert calls[-1] == (sum(batches), sum(batches))
 
 
-# -- a second look -------------------------------------------------------------------------------
+# -- the text around the best span ---------------------------------------------------------------
 
 
 def looking(settings: ReaderSettings, weight: float) -> ReaderSettings:
@@ -366,10 +366,28 @@ def assert_same_spans(one: Prediction, other: Prediction) -> None:
     assert [(a.text, a.score) for a in one.answers] == [(a.text, a.score) for a in other.answers]
 
 
-def test_a_reader_without_null_takes_no_second_look() -> None:
-    settings = replace(SETTINGS, decode=DecodeSettings(use_null=False))
-    plain, twice = (fake_reader({"Paris": 8.0}, settings=looking(settings, w)) for w in (0.0, 1.0))
-    assert plain.answer(QUESTION, TEXTS) == twice.answer(QUESTION, TEXTS)
+def test_names_that_the_text_around_lacks_are_added_to_null() -> None:
+    text = "Anna was there. She left Paris in May. Then she saw Rome in 1901. Tom wrote."
+    question = "Where was Anna, or Tom, in 1901?"
+    decode = replace(SETTINGS.decode, missing_name=1.5)
+    readers = [
+        fake_reader({"Paris": 8.0}, settings=replace(SETTINGS, decode=settings))
+        for settings in (SETTINGS.decode, decode, replace(decode, second_look=2.0))
+    ]
+    plain, named, both = (reader.answer(question, text) for reader in readers)
+    assert plain.answers[0].text == "Paris"
+    assert named.null_score == pytest.approx(plain.null_score + 2 * 1.5)  # Tom and 1901
+    assert_same_spans(plain, named)
+    looked = fake_reader({"Paris": 8.0}, settings=looking(SETTINGS, 2.0)).answer(question, text)
+    assert both.null_score == pytest.approx(looked.null_score + 2 * 1.5)
+
+
+def test_without_null_the_text_around_says_nothing() -> None:
+    settings = replace(SETTINGS, decode=DecodeSettings(use_null=False, missing_name=1.0))
+    once = replace(settings, decode=DecodeSettings(use_null=False))
+    plain, twice = (fake_reader({"Paris": 8.0}, settings=s) for s in (once, looking(settings, 1.0)))
+    question = "Where did Anna go?"
+    assert plain.answer(question, TEXTS) == twice.answer(question, TEXTS)
 
 
 # -- real models ---------------------------------------------------------------------------------

@@ -28,5 +28,13 @@ def test_a_span_is_given_its_sentence(span: str, sentence: str) -> None:
     assert sentence_around(TEXT, start, start + len(span)) == sentence
 
 
+def test_sentences_before_are_taken_along_as_far_as_there_are_any() -> None:
+    start = TEXT.index("left")
+    around = [sentence_around(TEXT, start, start + 4, before=count) for count in range(4)]
+    assert around[0] == "He left!\n"
+    assert around[1].startswith('"Why?"')
+    assert around[2] == around[3] == TEXT[: TEXT.index("A line")]
+
+
 def test_a_text_without_an_end_is_one_sentence() -> None:
     assert sentence_around("no end", 0, 2) == "no end"

@@ -136,13 +136,13 @@ def test_evaluating_the_saved_reader_gives_the_scores_of_its_epoch(learnt: Train
 
 
 @pytest.mark.parametrize("freeze", ["none", "encoder"])
-def test_a_run_that_begins_with_a_reader_looks_as_often_as_it(
+def test_a_run_that_begins_with_a_reader_doubts_as_it_does(
     recipe: Make, learnt: Trained, tmp_path: Path, freeze: Any
 ) -> None:
     base = shutil.copytree(learnt.folder, tmp_path / "base")
     settings = read_settings(base)
     assert settings is not None
-    decode = replace(settings.decode, second_look=1.5)
+    decode = replace(settings.decode, second_look=1.5, missing_name=0.5)
     write_settings(base, replace(settings, decode=decode))
     dev = make_colours(30, seed=2, unanswerable=0.5)
     fit = FitConfig(epochs=1, precision="fp32", freeze=freeze, learning_rate=1e-5)
@@ -151,10 +151,12 @@ def test_a_run_that_begins_with_a_reader_looks_as_often_as_it(
     report = evaluate(Reader.from_pretrained(trained.folder), dev)
     assert report.settings.decode == decode
     assert {key: report.overall[key] for key in trained.scores} == pytest.approx(trained.scores)
-    once = replace(config, decode=DecodeConfig(second_look=0.0), out=f"{config.out}-once")
-    found = read_settings(train(once).folder)
+    sure = replace(
+        config, decode=DecodeConfig(second_look=0.0, missing_name=0.0), out=f"{config.out}-sure"
+    )
+    found = read_settings(train(sure).folder)
     assert found is not None
-    assert found.decode.second_look == 0
+    assert not found.decode.doubts
 
 
 def test_of_epochs_with_one_f1_the_one_that_finds_spans_better_is_best() -> None:

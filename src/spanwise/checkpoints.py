@@ -46,6 +46,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {  # both included
     "n_best": (1, float("inf")),
     "max_answer_tokens": (1, float("inf")),
     "second_look": (0, 1e6),
+    "missing_name": (0, 1e6),
     "temperature": (1e-6, 1e6),
     "null_scale": (1e-6, 1e6),
     "null_bias": (-1e6, 1e6),

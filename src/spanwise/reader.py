@@ -24,6 +24,7 @@ from spanwise.checkpoints import (
 )
 from spanwise.decoding import Decoder
 from spanwise.errors import CheckpointError, ConfigError, FormatError, Problem
+from spanwise.names import missing_names
 from spanwise.schema import Batch, Example, Prediction, ReaderSettings, WindowSettings
 from spanwise.sentences import sentence_around
 from spanwise.windows import PairTokenizer, stream_windows
@@ -264,11 +265,10 @@ class Reader:
             for context in question.contexts
         ]
         decoder = self._decode(texts, progress)
-        decode = self.settings.decode
-        if not (decode.use_null and decode.second_look):
+        if not self.settings.decode.doubts:
             return decoder.predictions(ids, contexts, top_k=top_k)
-        doubt = self._look_again(asked, decoder.predictions(ids, contexts, top_k=1))
-        return decoder.predictions(ids, contexts, top_k=top_k, doubt=decode.second_look * doubt)
+        doubt = self._doubt(asked, decoder.predictions(ids, contexts, top_k=1))
+        return decoder.predictions(ids, contexts, top_k=top_k, doubt=doubt)
 
     def _decode(self, texts: Sequence[Example], progress: Progress | None) -> Decoder:
         decoder = Decoder(self.settings.decode, self.settings.calibration)
@@ -276,23 +276,31 @@ class Reader:
             decoder.add(batch, self.backend(batch))
         return decoder
 
-    def _look_again(
+    def _doubt(
         self, asked: Sequence["_Question"], found: Sequence[Prediction]
     ) -> NDArray[np.float64]:
-        """(Q,) margin of null where the sentence of each best span is read by itself, in logits.
-
-        0 where there is no span.
-        """
-        sentences = {}
+        """(Q,) what the text around each best span adds to null's score; 0 without a span."""
+        decode = self.settings.decode
+        doubt = np.zeros(len(asked))
+        rows, sentences = [], []
         for n, (question, prediction) in enumerate(zip(asked, found, strict=True)):
             for best in prediction.answers:
-                context = sentence_around(question.contexts[best.context], best.start, best.end)
-                sentences[n] = Example(id=str(n), question=question.question, context=context)
-        margins = np.zeros(len(asked))
-        if sentences:
-            texts = list(sentences.values())
-            margins[list(sentences)] = self._decode(texts, None).null_margins(len(texts))
-        return margins
+                text, place = question.contexts[best.context], (best.start, best.end)
+                if decode.missing_name:
+                    around = sentence_around(text, *place, before=1)
+                    doubt[n] = decode.missing_name * missing_names(question.question, around)
+                rows.append(n)
+                sentences.append(
+                    Example(
+                        id=str(n),
+                        question=question.question,
+                        context=sentence_around(text, *place),
+                    )
+                )
+        if decode.second_look and sentences:
+            margins = self._decode(sentences, None).null_margins(len(sentences))
+            doubt[rows] += decode.second_look * margins
+        return doubt
 
     def _batches(self, texts: Sequence[Example], progress: Progress) -> Iterator[Batch]:
         """Cut, sort and pad the windows of one part of the texts after another."""

@@ -210,12 +210,20 @@ class DecodeSettings:
         use_null: False for a reader trained without null windows, whose null score means nothing.
         second_look: the sentence of the best span is read by itself, and so many times null's
             margin there is added to null's score; 0: it is not read.
+        missing_name: logits added to null's score for each name or number of the question that
+            stands neither in that sentence nor in the one before it.
     """
 
     n_best: int = 20
     max_answer_tokens: int = 30
     use_null: bool = True
     second_look: float = 0.0
+    missing_name: float = 0.0
+
+    @property
+    def doubts(self) -> bool:
+        """Whether the text around the best span has a say in null's score."""
+        return self.use_null and bool(self.second_look or self.missing_name)
 
 
 @dataclass(frozen=True, kw_only=True)

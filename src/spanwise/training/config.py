@@ -48,11 +48,14 @@ class DecodeConfig:
         max_answer_tokens: longest answer, in tokens.
         second_look: how much counts what the sentence of the best span, read by itself, says of
             null; 0: it is not read. None: as in the reader that the run begins with.
+        missing_name: logits for null for each name or number of the question that stands neither in
+            that sentence nor in the one before it. None: as in the reader that the run begins with.
     """
 
     n_best: int = 20
     max_answer_tokens: int = 30
     second_look: float | None = None
+    missing_name: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,6 +342,7 @@ def _impossible(config: TrainConfig) -> list[str]:
         "fit.weight_decay": (fit.weight_decay, 0),
         "fit.cache_gb": (fit.cache_gb, 0),
         "decode.second_look": (config.decode.second_look or 0, 0),
+        "decode.missing_name": (config.decode.missing_name or 0, 0),
         "fit.patience": (fit.patience, 0),
         "fit.keep_checkpoints": (fit.keep_checkpoints, 1),
         "negatives.repeat": (config.negatives.repeat, 1),

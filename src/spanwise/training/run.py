@@ -257,14 +257,13 @@ def _settle(
     keep_null = config.fit.null_windows == "keep" or (
         config.fit.null_windows == "auto" and any(example.answers == () for example in examples)
     )
-    second_look = config.decode.second_look
-    if second_look is None:
-        second_look = stored.decode.second_look if stored else 0.0
+    asked, base = config.decode, stored.decode if stored else DecodeSettings()
     decode = DecodeSettings(
-        n_best=config.decode.n_best,
-        max_answer_tokens=config.decode.max_answer_tokens,
+        n_best=asked.n_best,
+        max_answer_tokens=asked.max_answer_tokens,
         use_null=keep_null,
-        second_look=second_look,
+        second_look=base.second_look if asked.second_look is None else asked.second_look,
+        missing_name=base.missing_name if asked.missing_name is None else asked.missing_name,
     )
     return ReaderSettings(
         window=window,

@@ -56,8 +56,7 @@ class DevReader:
         Not where a second look is taken: which sentences it reads depends on the head.
         """
         self._head = head
-        decode = self._settings.decode
-        if self._own and not (decode.use_null and decode.second_look):
+        if self._own and not self._settings.decode.doubts:
             self._windows = make_windows(self._own, self._tokenizer, self._settings.window)
             self._states = encode_states(  # in float32, as the reader will compute
                 self._model,
