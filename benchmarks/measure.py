@@ -146,12 +146,17 @@ def matmul_rate(dtype: torch.dtype) -> float:
     return max(rates[""])
 
 
+_GENERATION = (("family", "cpu family"), ("model", "model"))
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = re.findall(r"model name\s*: (.*)", info.read_text(encoding="utf-8"))[0]
+    if info.exists():  # virtual machines call processors of several generations by one name
+        facts = dict(re.findall(r"(.+?)\s*: (.*)", info.read_text(encoding="utf-8")))
+        kind = [f"{part} {facts[key]}" for part, key in _GENERATION if key in facts]
+        cpu = f"{facts.get('model name', cpu)} ({', '.join(kind)})" if kind else cpu
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "name": re.sub(r"\W+", "-", f"{cpu} {cores} cores".lower()).strip("-"),

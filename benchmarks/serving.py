@@ -58,7 +58,7 @@ def main() -> None:
     result |= {
         "target": TARGET,
         "questions": len(bodies),
-        "flags": vars(flags),
+        "flags": vars(flags) | {name: Path(path).name for name, path in _folders(flags)},
         "machine": machine(),
     }
     RESULTS.mkdir(exist_ok=True)
@@ -67,6 +67,12 @@ def main() -> None:
     file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     shown = {name: value for name, value in result.items() if name not in {"machine", "flags"}}
     print(json.dumps(shown, indent=1))
+
+
+def _folders(flags: argparse.Namespace) -> list[tuple[str, str]]:
+    """Those given; where they lie on this machine is nobody's business."""
+    given = vars(flags)
+    return [(name, given[name]) for name in ("model", "usual", "data") if given[name] is not None]
 
 
 def _bodies(data: str | None) -> list[bytes]:
