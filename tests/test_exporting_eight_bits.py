@@ -114,7 +114,6 @@ def test_a_weight_that_is_used_elsewhere_stays_in_floats(file: Path) -> None:
 
 
 def test_after_gelu_small_and_large_tokens_keep_their_values(tmp_path: Path) -> None:
-    """All integers but 32 are for what is above 0, whatever the size of a token."""
     file = save(
         tmp_path,
         helper.make_node("Gather", ["table", "ids"], ["states"], "lookup"),
@@ -127,6 +126,21 @@ def test_after_gelu_small_and_large_tokens_keep_their_values(tmp_path: Path) -> 
     quantize(file, kept=1)
     apart = np.abs(run(file, ids) - exact).max(axis=1)
     assert np.all(apart <= 0.05 * np.abs(exact).max(axis=1) + 1e-6)
+
+
+def test_gelu_of_the_head_stays_as_it_is(tmp_path: Path) -> None:
+    file = save(
+        tmp_path,
+        helper.make_node("Gather", ["table", "ids"], ["states"], "lookup"),
+        helper.make_node("Gelu", ["states"], ["active"], "gelu"),
+        helper.make_node("MatMul", ["active", "one"], ["first"], "product_one"),
+        helper.make_node("Gelu", ["first"], ["second"], "gelu_head"),
+        helper.make_node("MatMul", ["second", "head"], ["logits"], "product_head"),
+    )
+    quantize(file, kept=1)
+    gelus = [node for node in onnx.load(file).graph.node if node.op_type == "Gelu"]
+    kinds = [[attribute.s for attribute in node.attribute] for node in gelus]
+    assert kinds == [[b"tanh"], []]
 
 
 def test_logits_do_not_depend_on_other_tokens_of_a_call(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -565,6 +566,17 @@ def test_a_config_names_wrong_types() -> None:
         read_recipe(None, {"model": "m", "train": ("t",), "out": "o", "fit.epochs": "two"})
     with pytest.raises(ConfigError, match=r"fit\.freeze is 'head': .*'encoder'.*whole number"):
         read_recipe(None, {"model": "m", "train": ("t",), "out": "o", "fit.freeze": "head"})
+
+
+@pytest.mark.parametrize("value", [-0.5, 2e6, math.inf, math.nan])
+def test_doubts_that_no_reader_could_store_are_refused(value: float) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decode = DecodeConfig(second_look=value, missing_name=value)
+        TrainConfig(train=("t",), out="o", decode=decode)
+    assert caught.value.problems == [
+        f"decode.{name} is {value}: it must be from 0 to 1,000,000"
+        for name in ("second_look", "missing_name")
+    ]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -282,24 +282,20 @@ class Reader:
         """(Q,) what the text around each best span adds to null's score; 0 without a span."""
         decode = self.settings.decode
         doubt = np.zeros(len(asked))
-        rows, sentences = [], []
+        sentences = {}  # of the questions that have a span
         for n, (question, prediction) in enumerate(zip(asked, found, strict=True)):
-            for best in prediction.answers:
-                text, place = question.contexts[best.context], (best.start, best.end)
-                if decode.missing_name:
-                    around = sentence_around(text, *place, before=1)
-                    doubt[n] = decode.missing_name * missing_names(question.question, around)
-                rows.append(n)
-                sentences.append(
-                    Example(
-                        id=str(n),
-                        question=question.question,
-                        context=sentence_around(text, *place),
-                    )
-                )
+            if not prediction.answers:
+                continue
+            best = prediction.answers[0]
+            text, place = question.contexts[best.context], (best.start, best.end)
+            context = sentence_around(text, *place)
+            sentences[n] = Example(id=str(n), question=question.question, context=context)
+            if decode.missing_name:
+                around = sentence_around(text, *place, before=1)
+                doubt[n] = decode.missing_name * missing_names(question.question, around)
         if decode.second_look and sentences:
-            margins = self._decode(sentences, None).null_margins(len(sentences))
-            doubt[rows] += decode.second_look * margins
+            margins = self._decode(list(sentences.values()), None).null_margins(len(sentences))
+            doubt[list(sentences)] += decode.second_look * margins
         return doubt
 
     def _batches(self, texts: Sequence[Example], progress: Progress) -> Iterator[Batch]:

@@ -211,7 +211,7 @@ class DecodeSettings:
         second_look: the sentence of the best span is read by itself, and so many times null's
             margin there is added to null's score; 0: it is not read.
         missing_name: logits added to null's score for each name or number of the question that
-            stands neither in that sentence nor in the one before it.
+            stands neither in that sentence nor in the one before it; names are known by capitals.
     """
 
     n_best: int = 20

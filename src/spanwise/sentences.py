@@ -22,4 +22,4 @@ def sentence_around(text: str, start: int, end: int, *, before: int = 0) -> str:
     ends = [match.end() for match in _END.finditer(text)]
     firsts = [0, *(place for place in ends if place <= start)]
     last = min((place for place in ends if place >= end), default=len(text))
-    return text[firsts[-1 - before :][0] : last]
+    return text[firsts[max(0, len(firsts) - 1 - before)] : last]

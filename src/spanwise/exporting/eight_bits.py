@@ -46,12 +46,13 @@ def quantize(file: Path, *, kept: int) -> None:
     """Store the weights of products and embeddings in eight bits, in place.
 
     Weights use seven of the eight bits: with all of them a processor that has AVX2 but no VNNI adds
-    products up in 16 bits, which overflow, and would answer otherwise than one that has. GELU is
-    computed by way of tanh, which is faster and within 0.0005 of it.
+    products up in 16 bits, which overflow, and would answer otherwise than one that has. GELU
+    before a product is computed by way of tanh, which is faster and within 0.0005 of it.
 
     Args:
         file: a graph of opset 21 or later.
-        kept: how many of its last products, those of the head, stay as they are.
+        kept: how many of its last products, those of the head, stay as they are; so do those of
+            the operator `Gemm`.
     """
     model = onnx.load(file)
     graph = model.graph
@@ -59,10 +60,6 @@ def quantize(file: Path, *, kept: int) -> None:
     body = {node.name for node in products[: len(products) - kept] if node.op_type == "MatMul"}
     _scale_rows(graph)
     _scale_tokens(graph, body)
-    for node in graph.node:
-        if node.op_type == "Gelu":
-            del node.attribute[:]
-            node.attribute.append(helper.make_attribute("approximate", "tanh"))
     model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
     onnx.save(model, file)
 
@@ -102,7 +99,7 @@ def _scale_tokens(graph: onnx.GraphProto, names: Collection[str]) -> None:
         _hold(graph, f"{spread.name}_zero", np.array(spread.zero, np.uint8))
         _hold(graph, f"{spread.name}_least", np.array(spread.least, np.float32))
         _hold(graph, f"{spread.name}_step", np.array(1 / (255 - spread.zero), np.float32))
-    after_gelu = {node.output[0] for node in graph.node if node.op_type == "Gelu"}
+    gelus = {node.output[0]: node for node in graph.node if node.op_type == "Gelu"}
     nodes: list[NodeProto] = []
     replaced = {node.name for node in products if node.input[1] in stored}
     scaled = set()  # products that read the same tokens share their integers
@@ -111,14 +108,17 @@ def _scale_tokens(graph: onnx.GraphProto, names: Collection[str]) -> None:
             nodes.append(node)
             continue
         source, weight = node.input
-        spread = _AFTER_GELU if source in after_gelu else _BOTH_SIDES
+        spread = _AFTER_GELU if source in gelus else _BOTH_SIDES
         if source not in scaled:
             scaled.add(source)
             nodes += _in_integers(source, weights[weight].dims[0], spread)
+            if source in gelus:
+                del gelus[source].attribute[:]
+                gelus[source].attribute.append(helper.make_attribute("approximate", "tanh"))
         integers = [f"{source}_in_integers", f"{weight}_quantized"]
         scales = [f"{source}_token_scale", f"{weight}_scale"]
         nodes.append(
-            helper.make_node(
+            helper.make_node(  # multiplies by any scale that broadcasts, though only some are told
                 "MatMulIntegerToFloat",
                 [*integers, *scales, f"{spread.name}_zero"],
                 node.output,
@@ -149,12 +149,12 @@ def _in_integers(source: str, width: int, spread: _Range) -> Iterable[NodeProto]
 
 
 def _store(graph: onnx.GraphProto, weight: TensorProto, *, largest: int, axis: int) -> None:
-    """Keep integers of a weight (K, N), and a scale for each line along an axis, in its place."""
+    """Keep a weight as integers, with scales of its columns (N,) or, for axis 1, rows (V, 1)."""
     values = numpy_helper.to_array(weight)
     scale = np.maximum(np.abs(values).max(axis, keepdims=True), _LEAST) / largest
     graph.initializer.remove(weight)
     _hold(graph, f"{weight.name}_quantized", np.rint(values / scale).astype(np.int8))
-    _hold(graph, f"{weight.name}_scale", scale if axis else scale[0])
+    _hold(graph, f"{weight.name}_scale", scale[0] if axis == 0 else scale)
 
 
 def _hold(graph: onnx.GraphProto, name: str, values: NDArray[np.generic]) -> None:

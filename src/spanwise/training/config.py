@@ -17,6 +17,8 @@ from spanwise.checkpoints import BUILTIN
 from spanwise.errors import ConfigError
 from spanwise.schema import WindowSettings
 
+_MOST_DOUBT = 1_000_000  # as `spanwise.json` may hold
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
@@ -341,8 +343,6 @@ def _impossible(config: TrainConfig) -> list[str]:
         "fit.accumulation": (fit.accumulation, 1),
         "fit.weight_decay": (fit.weight_decay, 0),
         "fit.cache_gb": (fit.cache_gb, 0),
-        "decode.second_look": (config.decode.second_look or 0, 0),
-        "decode.missing_name": (config.decode.missing_name or 0, 0),
         "fit.patience": (fit.patience, 0),
         "fit.keep_checkpoints": (fit.keep_checkpoints, 1),
         "negatives.repeat": (config.negatives.repeat, 1),
@@ -364,6 +364,11 @@ def _impossible(config: TrainConfig) -> list[str]:
         f"{name} is {value}: it must be above 0"
         for name, value in positive.items()
         if not 0 < value < float("inf")
+    ]
+    problems += [
+        f"decode.{name} is {value}: it must be from 0 to {_MOST_DOUBT:,}"
+        for name, value in vars(config.decode).items()
+        if name in {"second_look", "missing_name"} and not 0 <= (value or 0) <= _MOST_DOUBT
     ]
     problems += [
         f"{name} is {value}: it must be from 0 to below 1"

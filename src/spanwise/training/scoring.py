@@ -53,7 +53,7 @@ class DevReader:
     def keep_states(self, head: nn.Module, cache_gb: float) -> None:
         """Encode the questions once, where the encoder is frozen; then only its head reads.
 
-        Not where a second look is taken: which sentences it reads depends on the head.
+        Not where the text around a span has a say: which text that is depends on the head.
         """
         self._head = head
         if self._own and not self._settings.decode.doubts:
