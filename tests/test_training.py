@@ -570,10 +570,10 @@ def test_a_config_names_wrong_types() -> None:
 
 @pytest.mark.parametrize("value", [-0.5, 2e6, math.inf, math.nan])
 def test_doubts_that_no_reader_could_store_are_refused(value: float) -> None:
+    decode = DecodeConfig(second_look=value, missing_name=value)
     with pytest.raises(ConfigError) as caught:
-        decode = DecodeConfig(second_look=value, missing_name=value)
         TrainConfig(train=("t",), out="o", decode=decode)
-    assert caught.value.problems == [
+    assert list(caught.value.problems) == [
         f"decode.{name} is {value}: it must be from 0 to 1,000,000"
         for name in ("second_look", "missing_name")
     ]
