@@ -39,14 +39,17 @@ _SECTIONS: Mapping[str, type] = {
     "calibration": Calibration,
 }
 
+MOST_DOUBT = 1_000_000
+"""Largest weight, or logits, of what the text around a span says."""
+
 _RANGES: Mapping[str, tuple[float, float]] = {  # both included
     "max_length": (1, float("inf")),
     "stride": (0, float("inf")),
     "max_question_tokens": (1, float("inf")),
     "n_best": (1, float("inf")),
     "max_answer_tokens": (1, float("inf")),
-    "second_look": (0, 1e6),
-    "missing_name": (0, 1e6),
+    "second_look": (0, MOST_DOUBT),
+    "missing_name": (0, MOST_DOUBT),
     "temperature": (1e-6, 1e6),
     "null_scale": (1e-6, 1e6),
     "null_bias": (-1e6, 1e6),

@@ -13,11 +13,9 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from spanwise.checkpoints import BUILTIN
+from spanwise.checkpoints import BUILTIN, MOST_DOUBT
 from spanwise.errors import ConfigError
 from spanwise.schema import WindowSettings
-
-_MOST_DOUBT = 1_000_000  # as `spanwise.json` may hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,9 +364,9 @@ def _impossible(config: TrainConfig) -> list[str]:
         if not 0 < value < float("inf")
     ]
     problems += [
-        f"decode.{name} is {value}: it must be from 0 to {_MOST_DOUBT:,}"
+        f"decode.{name} is {value}: it must be from 0 to {MOST_DOUBT:,}"
         for name, value in vars(config.decode).items()
-        if name in {"second_look", "missing_name"} and not 0 <= (value or 0) <= _MOST_DOUBT
+        if name in {"second_look", "missing_name"} and not 0 <= (value or 0) <= MOST_DOUBT
     ]
     problems += [
         f"{name} is {value}: it must be from 0 to below 1"
