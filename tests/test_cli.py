@@ -384,6 +384,41 @@ def test_train_reads_a_table_with_columns_of_its_own(
     assert (out / "recipe.toml").read_text().count("key") == 1
 
 
+def test_train_runs_the_stages_of_a_recipe_and_those_that_are_left(
+    run: Run, tmp_path: Path, encoder: Path, data: Path
+) -> None:
+    file, out = tmp_path / "recipe.toml", tmp_path / "run"
+    file.write_text(
+        f"model = '{encoder}'\ntrain = '{data}'\nout = '{out}'\nfit.epochs = 1\n[[stages]]\n"
+        "[[stages]]\nfit.seed = 1\n"
+    )
+    for flag in (["--resume"], ["--max-time", "1m"]):
+        assert (
+            "has 2 stages: --resume and --max-time are for a single run"
+            in run("train", file, *flag).err
+        )
+    assert not out.exists()
+
+    done = run("train", file)
+    assert done.status == 0, done.err
+    first = out / "stages/1"
+    assert f"reader of epoch 1 in {out}" in done.out.replace("\n", "")
+    settings = read_settings(out)
+    assert settings is not None
+    assert settings.provenance["base_model"] == str(first)
+    assert settings.provenance["ancestors"][0]["base_model"] == str(encoder)
+
+    shutil.move(first.parent, tmp_path / "kept")
+    shutil.rmtree(out)
+    shutil.move(tmp_path / "kept", first.parent)  # as if it had been killed between the stages
+    kept = (first / "run.json").stat().st_mtime_ns
+    done = run("train", file)
+    assert done.status == 0, done.err
+    assert "has come to its end already" in done.err.replace("\n", " ")
+    assert (first / "run.json").stat().st_mtime_ns == kept
+    assert (out / "model.safetensors").is_file()
+
+
 def test_a_place_that_cannot_be_written_is_one_message(
     run: Run, tmp_path: Path, data: Path, reader: Path
 ) -> None:

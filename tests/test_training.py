@@ -561,13 +561,6 @@ def test_every_problem_of_a_config_is_reported_at_once() -> None:
         assert part in str(caught.value)
 
 
-def test_a_config_names_wrong_types() -> None:
-    with pytest.raises(ConfigError, match=r"fit\.epochs is 'two': it must be a number"):
-        read_recipe(None, {"model": "m", "train": ("t",), "out": "o", "fit.epochs": "two"})
-    with pytest.raises(ConfigError, match=r"fit\.freeze is 'head': .*'encoder'.*whole number"):
-        read_recipe(None, {"model": "m", "train": ("t",), "out": "o", "fit.freeze": "head"})
-
-
 @pytest.mark.parametrize("value", [-0.5, 2e6, math.inf, math.nan])
 def test_doubts_that_no_reader_could_store_are_refused(value: float) -> None:
     decode = DecodeConfig(second_look=value, missing_name=value)
@@ -585,52 +578,6 @@ def test_a_seed_that_numpy_does_not_take_is_refused(recipe: Make, seed: int) -> 
         ConfigError, match=rf"fit\.seed is {seed}: it must be from 0 to below 2\^32"
     ):
         recipe(make_colours(1, seed=31), fit=FitConfig(seed=seed))
-
-
-def test_a_section_that_is_no_table_is_named_under_flags_too(tmp_path: Path) -> None:
-    file = tmp_path / "recipe.toml"
-    file.write_text('model = "m"\ntrain = "t"\nout = "o"\nfit = 3\ncolumns.id = 4\n')
-    with pytest.raises(ConfigError, match="fit is 3: it must be a table") as caught:
-        read_recipe(file, {"fit.epochs": "1"})
-    assert caught.value.problems[0] == "columns is {'id': 4}: it must be a table of text"
-
-
-def test_flags_are_read_as_the_type_of_their_field() -> None:
-    flags = {
-        "model": "m", "train": ["a", "b"], "out": "o", "fit.epochs": "3", "fit.freeze": "2",
-        "fit.learning_rate": "1e-4", "head.kind": "mlp", "fit.report_to": "tensorboard",
-    }  # fmt: skip
-    config = read_recipe(None, flags)
-    assert config.train == ("a", "b")
-    assert (config.fit.epochs, config.fit.freeze, config.fit.learning_rate) == (3.0, 2, 1e-4)
-    assert config.head.kind == "mlp"
-    assert config.fit.report_to == ("tensorboard",)
-
-
-def test_flags_override_the_recipe(tmp_path: Path) -> None:
-    file = tmp_path / "recipe.toml"
-    file.write_text('model = "m"\ntrain = ["t"]\nout = "o"\n[fit]\nepochs = 5\nseed = 7\n')
-    config = read_recipe(file, {"fit.epochs": "1.5"})
-    assert (config.fit.epochs, config.fit.seed) == (1.5, 7)
-
-
-def test_a_recipe_names_unknown_and_missing_settings_all_at_once(tmp_path: Path) -> None:
-    file = tmp_path / "recipe.toml"
-    file.write_text('modell = "m"\n[fit]\nepoch = 5\n')
-    with pytest.raises(ConfigError) as caught:
-        read_recipe(file, {"window.size": "3"})
-    text = str(caught.value)
-    for part in ("modell is unknown", "fit.epoch is unknown", "window.size is unknown", "--out"):
-        assert part in text
-
-
-def test_a_recipe_that_is_no_toml_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "recipe.toml"
-    file.write_text("model: m")
-    with pytest.raises(ConfigError, match=r"recipe\.toml: not a TOML recipe"):
-        read_recipe(file, {})
-    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
-        read_recipe(tmp_path / "none.toml", {})
 
 
 @pytest.mark.slow

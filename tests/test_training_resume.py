@@ -453,7 +453,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe: Make, caplog: pytest.LogCapt
         with pytest.raises(KeyboardInterrupt):
             train(config, progress=press)
         assert (Path(config.out) / "checkpoints" / f"step-{saved}").is_dir()
-    assert caplog.text.count(f"saved; 'spanwise train --resume --out {config.out}' goes on") == 3
+    told = (
+        f"saved; the same command again, or 'spanwise train --resume --out {config.out}', goes on"
+    )
+    assert caplog.text.count(told) == 3
     assert_same(train(config, resume=True).folder, whole.folder)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

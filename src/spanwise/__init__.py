@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         TrainConfig,
         Trained,
         read_recipe,
+        read_stages,
         train,
     )
     from spanwise.windows import PairTokenizer, make_windows, stream_windows
@@ -75,7 +76,7 @@ _HOMES = {
     ),
     "training": (
         "DecodeConfig", "FitConfig", "HeadConfig", "NegativesConfig", "TrainConfig", "Trained",
-        "read_recipe", "train",
+        "read_recipe", "read_stages", "train",
     ),
     "windows": ("PairTokenizer", "make_windows", "stream_windows"),
 }  # fmt: skip
@@ -129,6 +130,7 @@ __all__ = [
     "publish_model",
     "read_examples",
     "read_recipe",
+    "read_stages",
     "recalibrated",
     "repair_examples",
     "scan_examples",

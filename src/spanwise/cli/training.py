@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,13 +95,19 @@ def train(
     if max_time is not None:
         changes["fit.max_minutes"] = _minutes(max_time)
     recipe, dotted = _split(settings or [])
-    from spanwise.training import read_recipe
+    from spanwise.training import read_stages
 
     if resume and recipe is None and out is not None:
         recipe = str(Path(out) / "recipe.toml")
         if not Path(recipe).is_file():
             raise ConfigError(f"--out {out!r}: no run has begun there; leave out --resume")
-    trained = run(read_recipe(recipe, changes | dotted), resume=resume, began=began)
+    stages = read_stages(recipe, changes | dotted)
+    if len(stages) > 1 and (resume or max_time is not None):
+        raise ConfigError(
+            f"{recipe} has {len(stages)} stages: --resume and --max-time are for a single run. The "
+            "same command again goes on, and fit.max_minutes is the time of each stage"
+        )
+    trained = _run_stages(stages, resume=resume, began=began)
     if not is_first_process():
         return
     stdout.print(f"reader of epoch {trained.epoch} in {trained.folder}", markup=False)
@@ -109,6 +116,18 @@ def train(
         stdout.print(f"on {fitted_on}, where its threshold was fitted:", markup=False)
         threshold = trained.calibration.threshold
         stdout.print(score_table(trained.scores, f"the stored threshold {threshold:.3f}"))
+
+
+def _run_stages(stages: Sequence[Any], *, resume: bool, began: float) -> "Trained":
+    """All stages in turn; the reader of the last."""
+    *before, last = stages
+    for number, config in enumerate(before, start=1):
+        logger.info("stage %d of %d, into %s", number, len(stages), config.out)
+        run(config, began=began)
+        began = time.monotonic()
+    if before:
+        logger.info("stage %d of %d, into %s", len(stages), len(stages), last.out)
+    return run(last, resume=resume, began=began)
 
 
 def _list_settings() -> None:

@@ -7,9 +7,8 @@ from spanwise.training.config import (
     HeadConfig,
     NegativesConfig,
     TrainConfig,
-    list_settings,
-    read_recipe,
 )
+from spanwise.training.recipes import list_settings, read_recipe, read_stages
 
 try:
     import accelerate  # noqa: F401 - the Trainer asks for it when the data is read already
@@ -31,5 +30,6 @@ __all__ = [
     "Trained",
     "list_settings",
     "read_recipe",
+    "read_stages",
     "train",
 ]

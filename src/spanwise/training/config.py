@@ -1,16 +1,12 @@
-"""What a training run is told: a recipe in TOML, flags over it, all faults reported at once.
+"""What a training run is told, all that cannot work reported at once.
 
-This module knows nothing about how a run is carried out.
+This module knows nothing about files, flags or how a run is carried out.
 """
 
-import inspect
 import json
-import re
-import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spanwise.checkpoints import BUILTIN, MOST_DOUBT
@@ -187,116 +183,21 @@ class TrainConfig:
         return "\n".join([*lines, *sections]) + "\n"
 
 
-def list_settings() -> Iterator[tuple[str, str, str]]:
-    """Name, default and meaning of each setting of a recipe's sections, as their classes say it."""
-    for section, kind in _kinds(TrainConfig).items():
-        if not is_dataclass(kind):
-            continue
-        _, _, described = (inspect.getdoc(kind) or "").partition("Attributes:\n")
-        # An entry begins at the first indent, what continues it stands deeper.
-        entries = re.findall(
-            r"^ {4}(\w+): ((?:.+\n?)(?: {5,}.+\n?)*)", described, flags=re.MULTILINE
-        )
-        defaults = {entry.name: entry.default for entry in fields(kind)}
-        for name, meaning in entries:
-            default = "–" if defaults[name] in {None, ()} else str(defaults[name])
-            yield f"{section}.{name}", default, " ".join(meaning.split())
-
-
-def read_recipe(file: str | Path | None, changes: Mapping[str, Any]) -> TrainConfig:
-    """Read a recipe and lay changes over it.
-
-    Args:
-        file: TOML with the fields of `TrainConfig`, sections as tables; None: changes alone.
-        changes: dotted name to value, `{"fit.epochs": 3}`. Text is read as the field's type.
-
-    Raises:
-        ConfigError: no TOML, unknown names, wrong types, values that cannot work; all at once.
-    """
-    data = _read_toml(Path(file)) if file is not None else {}
-    problems = []
-    for name, value in changes.items():
-        section, _, key = name.rpartition(".")
-        target = data.setdefault(section, {}) if section else data
-        kind = _kinds(TrainConfig).get(section) if section else TrainConfig
-        if not is_dataclass(kind) or key not in _kinds(kind):
-            problems.append(_unknown(name))
-        elif isinstance(target, dict):  # else it is reported below as no table
-            target[key] = _parse(value, _kinds(kind)[key])
-    problems += [
-        _unknown(f"{name}.{key}" if key else name)
-        for name, section in data.items()
-        for key in _unknown_keys(name, section)
-    ]
-    problems += [
-        f"{name} is missing; give it in the recipe or as --{name}"
-        for name in ("train", "out")
-        if name not in data
-    ]
-    if problems:
-        raise ConfigError(dict.fromkeys(problems))
-    built = {name: _build(_kinds(TrainConfig)[name], value) for name, value in data.items()}
-    return TrainConfig(**built)
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not a TOML recipe: {error}") from error
-
-
-def _kinds(kind: Any) -> dict[str, Any]:
+def kinds_of(kind: Any) -> dict[str, Any]:
+    """The type of each field of a dataclass."""
     hints = get_type_hints(kind)
     return {entry.name: hints[entry.name] for entry in fields(kind)}
 
 
-def _unknown_keys(name: str, section: Any) -> list[str]:
-    kind = _kinds(TrainConfig).get(name)
-    if kind is None:
-        return [""]
-    if is_dataclass(kind) and isinstance(section, dict):
-        return [key for key in section if key not in _kinds(kind)]
-    return []
-
-
-def _unknown(name: str) -> str:
-    known = [
-        f"{entry}.{key}" if key else entry
-        for entry, kind in _kinds(TrainConfig).items()
-        for key in (_kinds(kind) if is_dataclass(kind) else [""])
-    ]
-    return f"{name} is unknown; known are {', '.join(known)}"
-
-
-def _build(kind: Any, value: Any) -> Any:
-    if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, dict):
-        return kind(**{key: _build(_kinds(kind)[key], entry) for key, entry in value.items()})
-    if get_origin(kind) is tuple:
-        return tuple(value) if isinstance(value, list) else (value,)
-    return float(value) if kind is float and type(value) is int else value
-
-
-def _parse(value: Any, kind: Any) -> Any:
-    """Read a flag's text as a TOML value where the field is no text."""
-    if not isinstance(value, str) or _matches(value, kind):
-        return value
-    try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value  # of a wrong type: reported with the others
-
-
-def _matches(value: Any, kind: Any) -> bool:
+def matches(value: Any, kind: Any) -> bool:
+    """Whether a value is of the type that a field has."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return any(_matches(value, entry) for entry in arguments)
+        return any(matches(value, entry) for entry in arguments)
     if origin is Literal:
         return value in arguments
     if origin is tuple:
-        return isinstance(value, tuple | list) and all(_matches(v, arguments[0]) for v in value)
+        return isinstance(value, tuple | list) and all(matches(v, arguments[0]) for v in value)
     if origin is not None:
         is_table = isinstance(value, Mapping)
         return is_table and all(type(text) is str for text in (*value, *value.values()))
@@ -307,11 +208,11 @@ def _matches(value: Any, kind: Any) -> bool:
 
 def _mistyped(value: Any, prefix: str) -> list[str]:
     problems = []
-    for name, kind in _kinds(type(value)).items():
+    for name, kind in kinds_of(type(value)).items():
         entry = getattr(value, name)
         if is_dataclass(kind):
             problems += _mistyped(entry, f"{name}.") if is_dataclass(entry) else []
-        if not (isinstance(entry, kind) if is_dataclass(kind) else _matches(entry, kind)):  # type: ignore[arg-type]
+        if not (isinstance(entry, kind) if is_dataclass(kind) else matches(entry, kind)):  # type: ignore[arg-type]
             problems.append(f"{prefix}{name} is {entry!r}: it must be {_name(kind)}")
     return problems
 

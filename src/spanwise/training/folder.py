@@ -21,6 +21,7 @@ from spanwise.errors import ConfigError, SpanwiseError
 from spanwise.schema import Example
 from spanwise.training.checkpointing import newest_checkpoint
 from spanwise.training.config import TrainConfig
+from spanwise.training.recipes import STAGES
 
 logger = logging.getLogger("spanwise")
 
@@ -77,7 +78,9 @@ class RunFolder:
                 self._begun["result"] = None  # its reader was deleted: it is put there again
             if self.result is None:
                 self.checkpoint = newest_checkpoint(self.path / "checkpoints")
-        elif any(not path.name.startswith(".") for path in self.path.iterdir()):
+        elif any(
+            not path.name.startswith(".") and path.name != STAGES for path in self.path.iterdir()
+        ):
             raise ConfigError(
                 f"{out}, which is not empty, and no run has begun there; name a new folder, or "
                 "delete it"

@@ -196,7 +196,11 @@ def _take_steps(
     if epochs.is_paused:
         count = PartialState().num_processes
         command = f"torchrun --nproc-per-node {count} -m spanwise" if count > 1 else "spanwise"
-        logger.warning("saved; '%s train --resume --out %s' goes on", command, run.path)
+        logger.warning(
+            "saved; the same command again, or '%s train --resume --out %s', goes on",
+            command,
+            run.path,
+        )
         raise KeyboardInterrupt
 
 
