@@ -2,6 +2,7 @@
 
     exporting ─┬─ graph       a model as `model.onnx`
                ├─ eight_bits  its weights and products in eight bits
+               ├─ fusing      its steps joined, where one operator does as much
                └─ parity      how far what was written is from the model
 
 This package knows nothing about how an export is served or trained further.

@@ -11,6 +11,7 @@ from spanwise.backends import OnnxBackend, TorchBackend
 from spanwise.checkpoints import EXPORT_FILE, atomic_folder, fetch_folder, write_settings
 from spanwise.errors import ConfigError
 from spanwise.exporting.eight_bits import quantize
+from spanwise.exporting.fusing import fuse
 from spanwise.exporting.graph import match_parameters, quiet, write_graph
 from spanwise.exporting.parity import check_logits, compare_logits, recalibrate
 from spanwise.model import is_of_head, load_reader_model, position_limit
@@ -86,6 +87,7 @@ def export_model(
         if int8:
             with quiet():
                 quantize(file, kept=_layers_of_head(network))
+                fuse(file)
         precision = "int8" if int8 else "float32"
         export = {"precision": precision, "positions": longest, "parameters": parameters}
         settings = replace(reader.settings, export=export)

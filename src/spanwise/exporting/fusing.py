@@ -1,0 +1,74 @@
+"""Steps of a graph joined into operators that ONNX Runtime computes at once, to the same bits.
+
+This module knows nothing about models or weights.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnxscript.rewriter import pattern, rewrite
+
+_OPSET = 23  # of the operator `Attention`
+
+
+def fuse(file: Path) -> None:
+    """Join what attention is made of, and a bias with the GELU by way of tanh that reads it.
+
+    Attention that does more to its scores than scale and mask them is left as it is.
+
+    Args:
+        file: a graph from `write_graph`, changed in place.
+    """
+    model = rewrite(onnx.load(file), pattern_rewrite_rules=_RULES)
+    if any(node.op_type == "Attention" for node in model.graph.node):
+        for opset in model.opset_import:
+            opset.version = _OPSET if opset.domain == "" else opset.version
+    onnx.save(model, file)
+
+
+def _steps_of_attention(
+    op: Any, query: Any, key: Any, value: Any, mask: Any, scale: Any, by_head: Any, whole: Any
+) -> Any:
+    queries = op.Transpose(op.Reshape(query, by_head, _outputs=["split"]), perm=[0, 2, 1, 3])
+    keys = op.Transpose(op.Reshape(key, by_head), perm=[0, 2, 3, 1])
+    values = op.Transpose(op.Reshape(value, by_head), perm=[0, 2, 1, 3])
+    scores = op.Add(op.Mul(op.MatMul(queries, keys), scale), mask)
+    sums = op.MatMul(op.Softmax(scores, axis=-1), values)
+    back = op.Transpose(sums, perm=[0, 2, 1, 3])
+    return op.Reshape(back, whole, _outputs=["joined"])
+
+
+def _attention(
+    op: Any, query: Any, key: Any, value: Any, mask: Any, scale: Any, split: Any, **_: Any
+) -> Any:
+    heads = split.shape[2]
+    by = scale.const_value.numpy().item()
+    return op.Attention(query, key, value, mask, q_num_heads=heads, kv_num_heads=heads, scale=by)
+
+
+def _is_attention(_: Any, query: Any, scale: Any, split: Any, joined: Any, **__: Any) -> bool:
+    """Whether heads are split off the last axis and joined to it again."""
+    if scale.const_value is None or split.shape is None or len(split.shape) != 4:
+        return False
+    batch, tokens, heads, size = split.shape
+    sizes_known = isinstance(heads, int) and isinstance(size, int)
+    return sizes_known and query.shape == joined.shape == (batch, tokens, heads * size)
+
+
+def _steps_of_gelu(op: Any, values: Any, bias: Any) -> Any:
+    return op.Gelu(op.Add(values, bias), approximate="tanh")
+
+
+def _gelu(op: Any, values: Any, bias: Any) -> Any:
+    return op.FastGelu(values, bias, _domain="com.microsoft")
+
+
+def _is_bias(_: Any, bias: Any, **__: Any) -> bool:
+    return bias.const_value is not None and bias.const_value.numpy().ndim == 1
+
+
+_RULES = (
+    pattern.RewriteRule(_steps_of_attention, _attention, _is_attention),
+    pattern.RewriteRule(_steps_of_gelu, _gelu, _is_bias),
+)

@@ -1,0 +1,102 @@
+"""Joined operators give what the steps gave, to the bit."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from spanwise.exporting import export_model
+from spanwise.exporting.eight_bits import quantize
+from spanwise.exporting.fusing import fuse
+from tests.readers_zoo import FAMILIES, save_reader
+
+Logits = list[NDArray[np.float32]]
+
+# What these do to their scores, or to queries and keys before, is more than scaling and masking.
+LEFT_ALONE = {"modernbert", "deberta-v2", "mpnet"}
+
+
+def kinds(file: Path) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(file).graph.node)
+
+
+def run(file: Path) -> Logits:
+    """Logits of a batch with padding, as far as they are of tokens."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    mask = (np.arange(20) < np.array([[20], [13], [2]])).astype(np.int64)
+    ids = np.random.default_rng(0).integers(1, 60, mask.shape) * mask
+    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    found = session.run(
+        ["start_logits", "end_logits"],
+        {node.name: given[node.name] for node in session.get_inputs()},
+    )
+    return [logits[mask == 1] for logits in found]
+
+
+def assert_joined(file: Path, *, attention: bool) -> None:
+    """Joining changes no bit, in floats and in eight bits."""
+    for in_eight_bits in (False, True):
+        if in_eight_bits:
+            quantize(file, kept=1)
+        steps = file.with_name("steps.onnx")
+        joined = Path(shutil.copy(file, file.with_name("joined.onnx")))
+        shutil.copy(file, steps)
+        fuse(joined)
+        onnx.checker.check_model(joined)
+        before, after = kinds(steps), kinds(joined)
+        assert after["Attention"] == (before["Softmax"] if attention else 0)
+        assert after["Softmax"] == before["Softmax"] - after["Attention"]
+        assert after["FastGelu"] == before["Gelu"] - after["Gelu"]
+        for one, other in zip(run(steps), run(joined), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_attention_is_joined_to_the_bit(exported: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copy(exported / "model.onnx", tmp_path))
+    assert_joined(file, attention=True)
+    assert kinds(tmp_path / "joined.onnx")["FastGelu"] == kinds(file)["Gelu"]
+
+
+def test_an_export_in_eight_bits_is_joined(eight_bits: Path, exported: Path) -> None:
+    found = kinds(eight_bits / "model.onnx")
+    assert (found["Softmax"], found["Gelu"]) == (0, 0)
+    assert min(found["Attention"], found["FastGelu"]) > 0
+    assert kinds(exported / "model.onnx")["Attention"] == 0  # whoever else reads it may not know it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_are_joined_to_the_bit(family: str, tmp_path: Path) -> None:
+    done = export_model(save_reader(tmp_path / "reader", family), tmp_path / "out")
+    assert_joined(done.folder / "model.onnx", attention=family not in LEFT_ALONE)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("tanh", (4,)), ("none", (4,)), ("tanh", (1, 4))])
+def test_a_gelu_is_joined_by_way_of_tanh_and_with_a_bias_alone(
+    tmp_path: Path, kind: str, shape: tuple[int, ...]
+) -> None:
+    values: list[str | int | None] = ["batch", "tokens", 4]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["states", "bias"], ["sum"], "add"),
+            helper.make_node("Gelu", ["sum"], ["out"], "gelu", approximate=kind),
+        ],
+        "gelu",
+        [helper.make_tensor_value_info("states", TensorProto.FLOAT, values)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, values)],
+        [numpy_helper.from_array(np.ones(shape, np.float32), "bias")],
+    )
+    file = tmp_path / "model.onnx"
+    opset = [helper.make_opsetid("", 21)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), file)
+    fuse(file)
+    joined = kind == "tanh" and len(shape) == 1
+    assert kinds(file) == ({"FastGelu": 1} if joined else {"Add": 1, "Gelu": 1})
