@@ -7,6 +7,7 @@ import pytest
 from spanwise.errors import ConfigError
 from spanwise.training import read_recipe, read_stages
 
+RECIPES = Path(__file__).parent.parent / "recipes"
 STAGES = """
 model = "m"
 out = "o"
@@ -103,6 +104,12 @@ def test_a_recipe_without_stages_is_one(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text('train = "t"\nout = "o"\n')
     assert read_stages(file, {}) == (read_recipe(file, {}),)
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.glob("*.toml")), ids=lambda file: file.stem)
+def test_the_recipes_that_we_ship_are_sound(file: Path) -> None:
+    for stage in read_stages(file, {}):
+        assert stage.dev == ("data/squad2-dev.json",)
 
 
 def test_faults_of_stages_are_told_by_number_and_those_of_the_recipe_once(tmp_path: Path) -> None:
