@@ -94,10 +94,10 @@ def test_a_stage_has_its_own_settings_and_begins_with_the_reader_before(tmp_path
 def test_a_flag_counts_for_all_stages_but_the_model_for_the_first(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text(STAGES)
-    first, last = read_stages(file, {"fit.epochs": "3", "model": "n", "out": "p"})
+    first, last = read_stages(file, {"fit.epochs": "3", "model": "n", "out": "p/"})
     assert first.fit.epochs == last.fit.epochs == 3
     assert (first.model, first.out) == ("n", "p/stages/1")
-    assert (last.model, last.out) == ("p/stages/1", "p")
+    assert (last.model, last.out) == ("p/stages/1", "p/")
 
 
 def test_a_recipe_without_stages_is_one(tmp_path: Path) -> None:

@@ -68,15 +68,15 @@ def read_stages(file: str | Path | None, changes: Mapping[str, Any]) -> tuple[Tr
     stages = data.pop(STAGES, [{}])
     if not (isinstance(stages, list) and stages and all(isinstance(own, dict) for own in stages)):
         raise ConfigError("stages must be tables, each under a line of its own: [[stages]]")
-    out = changes.get("out", data.get("out"))
+    before = Path(str(changes.get("out", data.get("out")))) / STAGES
     configs: list[TrainConfig] = []
     faults: dict[str, list[int]] = {}  # and the stages that have each
     for number, own in enumerate(stages, start=1):
         given: dict[str, Any] = {}
         if number < len(stages):
-            given["out"] = f"{out}/{STAGES}/{number}"
+            given["out"] = str(before / str(number))
         if number > 1:
-            given["model"] = f"{out}/{STAGES}/{number - 1}"
+            given["model"] = str(before / str(number - 1))
         problems = [
             f"{name} is not for a stage to say: each begins with the reader of the one before, and "
             "the recipe names the first model and the last folder"
