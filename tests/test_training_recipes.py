@@ -143,3 +143,10 @@ def test_one_run_is_not_read_from_stages(tmp_path: Path) -> None:
     file.write_text(STAGES)
     with pytest.raises(ConfigError, match=r"recipe\.toml: has 2 stages; read it with read_stages"):
         read_recipe(file, {})
+
+
+def test_a_revision_is_of_the_first_model_alone(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(STAGES.replace('out = "o"', 'out = "o"\nrevision = "main"'))
+    first, last = read_stages(file, {})
+    assert (first.revision, last.revision) == ("main", None)

@@ -1,6 +1,7 @@
-"""Steps of a graph joined into operators that ONNX Runtime computes at once, to the same bits.
+"""Steps of a graph joined into operators that ONNX Runtime computes at once.
 
-This module knows nothing about models or weights.
+They give the same bits, but for windows that are padding alone. This module knows nothing about
+models or weights.
 """
 
 from pathlib import Path
@@ -23,7 +24,7 @@ def fuse(file: Path) -> None:
     model = rewrite(onnx.load(file), pattern_rewrite_rules=_RULES)
     if any(node.op_type == "Attention" for node in model.graph.node):
         for opset in model.opset_import:
-            opset.version = _OPSET if opset.domain == "" else opset.version
+            opset.version = max(opset.version, _OPSET) if opset.domain == "" else opset.version
     onnx.save(model, file)
 
 
@@ -47,13 +48,24 @@ def _attention(
     return op.Attention(query, key, value, mask, q_num_heads=heads, kv_num_heads=heads, scale=by)
 
 
-def _is_attention(_: Any, query: Any, scale: Any, split: Any, joined: Any, **__: Any) -> bool:
-    """Whether heads are split off the last axis and joined to it again."""
-    if scale.const_value is None or split.shape is None or len(split.shape) != 4:
+def _is_attention(
+    _: Any, query: Any, key: Any, value: Any, mask: Any, scale: Any, split: Any, joined: Any,
+    **__: Any,
+) -> bool:  # fmt: skip
+    """Whether heads are split off and joined again, and the mask is of all pairs of tokens."""
+    if any(x.shape is None for x in (query, key, value, mask, split, joined)):
+        return False
+    if scale.const_value is None or scale.const_value.size != 1 or len(split.shape) != 4:
         return False
     batch, tokens, heads, size = split.shape
-    sizes_known = isinstance(heads, int) and isinstance(size, int)
-    return sizes_known and query.shape == joined.shape == (batch, tokens, heads * size)
+    if not (isinstance(heads, int) and isinstance(size, int)):
+        return False
+    whole = (batch, tokens, heads * size)
+    shapes_fit = query.shape == joined.shape == whole and len(mask.shape) == 4
+    widths = {key.shape[-1], value.shape[-1]}
+    pairs = (mask.shape[-2], mask.shape[-1])
+    is_positive = bool(scale.const_value.numpy().item() > 0)
+    return shapes_fit and widths == {heads * size} and pairs == (tokens, tokens) and is_positive
 
 
 def _steps_of_gelu(op: Any, values: Any, bias: Any) -> Any:
@@ -64,8 +76,10 @@ def _gelu(op: Any, values: Any, bias: Any) -> Any:
     return op.FastGelu(values, bias, _domain="com.microsoft")
 
 
-def _is_bias(_: Any, bias: Any, **__: Any) -> bool:
-    return bias.const_value is not None and bias.const_value.numpy().ndim == 1
+def _is_bias(_: Any, values: Any, bias: Any, **__: Any) -> bool:
+    if bias.const_value is None or values.shape is None or len(values.shape) < 2:
+        return False
+    return tuple(bias.shape) == (values.shape[-1],)
 
 
 _RULES = (

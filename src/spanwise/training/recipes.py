@@ -76,11 +76,11 @@ def read_stages(file: str | Path | None, changes: Mapping[str, Any]) -> tuple[Tr
         if number < len(stages):
             given["out"] = str(before / str(number))
         if number > 1:
-            given["model"] = str(before / str(number - 1))
+            given |= {"model": str(before / str(number - 1)), "revision": None}  # it is no Hub's
         problems = [
             f"{name} is not for a stage to say: each begins with the reader of the one before, and "
             "the recipe names the first model and the last folder"
-            for name in ("model", "out")
+            for name in ("model", "revision", "out")
             if name in own
         ]
         try:
