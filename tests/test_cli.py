@@ -409,6 +409,8 @@ def test_train_runs_the_stages_of_a_recipe_and_those_that_are_left(
     assert settings.provenance["ancestors"][0]["base_model"] == str(encoder)
 
     shutil.move(first.parent, tmp_path / "kept")
+    assert run("train", file).status == 0  # it has ended: its first stage is not missed
+    assert not first.parent.exists()
     shutil.rmtree(out)
     shutil.move(tmp_path / "kept", first.parent)  # as if it had been killed between the stages
     kept = (first / "run.json").stat().st_mtime_ns
@@ -417,6 +419,21 @@ def test_train_runs_the_stages_of_a_recipe_and_those_that_are_left(
     assert "has come to its end already" in done.err.replace("\n", " ")
     assert (first / "run.json").stat().st_mtime_ns == kept
     assert (out / "model.safetensors").is_file()
+
+
+def test_later_stages_are_looked_at_before_the_first_is_run(
+    run: Run, tmp_path: Path, encoder: Path, data: Path
+) -> None:
+    file, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe = f"model = '{encoder}'\ntrain = '{data}'\nout = '{out}'\n[[stages]]\n[[stages]]\n"
+    file.write_text(recipe + "train = 'none.json'\n")
+    assert "none.json" in run("train", file).err
+    assert not out.exists()
+    file.write_text(recipe)
+    out.mkdir()
+    (out / "notes.txt").write_text("of somebody else")
+    assert "is not empty, and no run has begun there" in run("train", file).err.replace("\n", " ")
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
 
 
 def test_a_place_that_cannot_be_written_is_one_message(

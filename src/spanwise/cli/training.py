@@ -120,14 +120,16 @@ def train(
 
 def _run_stages(stages: Sequence[Any], *, resume: bool, began: float) -> "Trained":
     """All stages in turn; the reader of the last."""
-    *before, last = stages
-    for number, config in enumerate(before, start=1):
-        logger.info("stage %d of %d, into %s", number, len(stages), config.out)
-        run(config, began=began)
+    from spanwise.training import plan_stages
+
+    left = plan_stages(stages) if len(stages) > 1 else stages
+    for config in left:
+        if len(stages) > 1:
+            number = stages.index(config) + 1
+            logger.info("stage %d of %d, into %s", number, len(stages), config.out)
+        trained = run(config, resume=resume, began=began)
         began = time.monotonic()
-    if before:
-        logger.info("stage %d of %d, into %s", len(stages), len(stages), last.out)
-    return run(last, resume=resume, began=began)
+    return trained
 
 
 def _list_settings() -> None:

@@ -14,7 +14,7 @@ try:
     import accelerate  # noqa: F401 - the Trainer asks for it when the data is read already
 
     from spanwise.training.epochs import Progress, Trained
-    from spanwise.training.run import train
+    from spanwise.training.run import plan_stages, train
 except ModuleNotFoundError as error:
     if error.name in {"torch", "transformers", "accelerate"}:
         raise MissingExtra(error.name, "torch") from None
@@ -29,6 +29,7 @@ __all__ = [
     "TrainConfig",
     "Trained",
     "list_settings",
+    "plan_stages",
     "read_recipe",
     "read_stages",
     "train",

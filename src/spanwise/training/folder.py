@@ -165,6 +165,18 @@ class RunFolder:
             raise ConfigError([f"{begun} {mend}", *changes])
 
 
+def has_ended(config: TrainConfig) -> bool:
+    """Whether a run has come to its end, without touching its folder.
+
+    Raises:
+        ConfigError: as in `RunFolder.look`.
+    """
+    run = RunFolder(config)
+    if run.path.is_dir():
+        run.look(resume=False)
+    return run.result is not None
+
+
 @contextmanager
 def open_run(config: TrainConfig, *, resume: bool) -> Iterator[RunFolder]:
     """Make the run folder, or open that of a run to go on with, and keep other runs out of it.
