@@ -100,3 +100,64 @@ def test_a_gelu_is_joined_by_way_of_tanh_and_with_a_bias_alone(
     fuse(file)
     joined = kind == "tanh" and len(shape) == 1
     assert kinds(file) == ({"FastGelu": 1} if joined else {"Add": 1, "Gelu": 1})
+
+
+def attention(mask: list[str | int | None], scale: float, key_width: int) -> onnx.ModelProto:
+    """Attention of two heads of four, in steps."""
+    whole: list[str | int | None] = ["batch", "tokens", 8]
+    node = helper.make_node
+    nodes = [
+        node("Concat", ["batch", "tokens", "two", "four"], ["by_head"], "by_head", axis=0),
+        node("Concat", ["batch", "tokens", "eight"], ["whole"], "whole", axis=0),
+        *(node("Reshape", [name, "by_head"], [f"{name}s"], f"{name}s") for name in ("q", "k", "v")),
+        node("Transpose", ["qs"], ["qt"], "qt", perm=[0, 2, 1, 3]),
+        node("Transpose", ["ks"], ["kt"], "kt", perm=[0, 2, 3, 1]),
+        node("Transpose", ["vs"], ["vt"], "vt", perm=[0, 2, 1, 3]),
+        node("MatMul", ["qt", "kt"], ["products"], "products"),
+        node("Mul", ["products", "scale"], ["scaled"], "scaled"),
+        node("Add", ["scaled", "mask"], ["scores"], "scores"),
+        node("Softmax", ["scores"], ["shares"], "shares", axis=-1),
+        node("MatMul", ["shares", "vt"], ["sums"], "sums"),
+        node("Transpose", ["sums"], ["back"], "back", perm=[0, 2, 1, 3]),
+        node("Reshape", ["back", "whole"], ["out"], "out"),
+    ]
+    keys: list[str | int | None] = ["batch", "keys", key_width]
+    shapes = {"q": whole, "k": keys, "v": whole, "mask": mask}
+    sizes = {"two": 2, "four": 4, "eight": 8}
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        [
+            *(value(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()),
+            *(value(name, TensorProto.INT64, [1]) for name in ("batch", "tokens")),
+        ],
+        [value("out", TensorProto.FLOAT, whole)],
+        [
+            *(numpy_helper.from_array(np.array([n]), name) for name, n in sizes.items()),
+            numpy_helper.from_array(np.array(scale, np.float32), "scale"),
+        ],
+        value_info=[value("qs", TensorProto.FLOAT, ["batch", "tokens", 2, 4])],
+    )
+    opset = [helper.make_opsetid("", 21)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("mask", "scale", "key_width", "joined"),
+    [
+        (["batch", 1, "tokens", "tokens"], 0.5, 8, True),
+        (["batch", 1, 1, "tokens"], 0.5, 8, False),
+        (["tokens"], 0.5, 8, False),
+        (["batch", 1, "tokens", "tokens"], -0.5, 8, False),
+        (["batch", 1, "tokens", "tokens"], 0.5, 16, False),
+    ],
+)
+def test_attention_that_the_operator_does_not_take_keeps_its_steps(
+    tmp_path: Path, mask: list[str | int | None], scale: float, key_width: int, *, joined: bool
+) -> None:
+    file = tmp_path / "model.onnx"
+    onnx.save(attention(mask, scale, key_width), file)
+    fuse(file)
+    assert kinds(file)["Attention"] == joined
+    assert kinds(file)["Softmax"] == (not joined)

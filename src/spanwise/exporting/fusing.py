@@ -55,13 +55,15 @@ def _is_attention(
     """Whether heads are split off and joined again, and the mask is of all pairs of tokens."""
     if any(x.shape is None for x in (query, key, value, mask, split, joined)):
         return False
-    if scale.const_value is None or scale.const_value.size != 1 or len(split.shape) != 4:
+    if scale.const_value is None or scale.const_value.size != 1:
+        return False
+    if not len(split.shape) == len(mask.shape) == 4:
         return False
     batch, tokens, heads, size = split.shape
     if not (isinstance(heads, int) and isinstance(size, int)):
         return False
     whole = (batch, tokens, heads * size)
-    shapes_fit = query.shape == joined.shape == whole and len(mask.shape) == 4
+    shapes_fit = query.shape == joined.shape == whole
     widths = {key.shape[-1], value.shape[-1]}
     pairs = (mask.shape[-2], mask.shape[-1])
     is_positive = bool(scale.const_value.numpy().item() > 0)
