@@ -410,7 +410,12 @@ def test_train_runs_the_stages_of_a_recipe_and_those_that_are_left(
 
     shutil.move(first.parent, tmp_path / "kept")
     assert run("train", file).status == 0  # it has ended: its first stage is not missed
-    assert not first.parent.exists()
+    account = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(account | {"result": None}))
+    moved = Path(shutil.move(out, tmp_path / "moved"))
+    assert run("train", file, "--out", moved).status == 0  # it goes on from its own checkpoint
+    assert not (moved / "stages").exists()
+    shutil.move(moved, out)
     shutil.rmtree(out)
     shutil.move(tmp_path / "kept", first.parent)  # as if it had been killed between the stages
     kept = (first / "run.json").stat().st_mtime_ns

@@ -165,8 +165,8 @@ class RunFolder:
             raise ConfigError([f"{begun} {mend}", *changes])
 
 
-def has_ended(config: TrainConfig) -> bool:
-    """Whether a run has come to its end, without touching its folder.
+def has_begun(config: TrainConfig) -> bool:
+    """Whether a run has a checkpoint or has come to its end, without touching its folder.
 
     Raises:
         ConfigError: as in `RunFolder.look`.
@@ -174,7 +174,7 @@ def has_ended(config: TrainConfig) -> bool:
     run = RunFolder(config)
     if run.path.is_dir():
         run.look(resume=False)
-    return run.result is not None
+    return run.result is not None or run.checkpoint is not None
 
 
 @contextmanager
@@ -263,6 +263,9 @@ def _changed_files(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _plain(config: TrainConfig) -> dict[str, Any]:
     """The recipe as JSON gives it back; unlike TOML it holds the odd bytes of file names."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    model, out = Path(config.model), Path(config.out)
+    if model.parent in {out / STAGES, out.parent} and model.parent.name == STAGES:
+        plain["model"] = f"{STAGES}/{model.name}"  # of the stage before, wherever `out` is
     return plain
 
 

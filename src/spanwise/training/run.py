@@ -51,7 +51,7 @@ from spanwise.training.fitting import (
     span_loss,
     take_only,
 )
-from spanwise.training.folder import RunFolder, has_ended, hash_file, open_run
+from spanwise.training.folder import RunFolder, has_begun, hash_file, open_run
 from spanwise.training.negatives import add_negatives
 from spanwise.training.scoring import DevReader
 from spanwise.windows import PairTokenizer, make_windows
@@ -112,19 +112,18 @@ def plan_stages(stages: Sequence[TrainConfig]) -> Sequence[TrainConfig]:
     """See that none will be refused when those before it have taken their time.
 
     Returns:
-        All of them; the last alone, where it has come to its end.
+        Those that are left: from the last that has begun, as that needs none before it.
 
     Raises:
         DataError, ConfigError: as in `train`, of files, folders and settings.
     """
     PartialState(cpu=not torch.cuda.is_available())
-    ended = [has_ended(config) for config in stages]
-    if ended[-1]:
-        return stages[-1:]
-    for config in stages:
+    begun = [number for number, config in enumerate(stages) if has_begun(config)]
+    left = stages[begun[-1] if begun else 0 :]
+    for config in left[1:]:
         for sources in filter(None, (config.train, config.dev)):
             _read(sources, config)
-    return stages
+    return left
 
 
 def _fit(
