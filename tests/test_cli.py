@@ -401,23 +401,26 @@ def test_train_runs_the_stages_of_a_recipe_and_those_that_are_left(
 
     done = run("train", file)
     assert done.status == 0, done.err
-    first = out / "stages/1"
+    first = out / "stage-1"
     assert f"reader of epoch 1 in {out}" in done.out.replace("\n", "")
     settings = read_settings(out)
     assert settings is not None
     assert settings.provenance["base_model"] == str(first)
     assert settings.provenance["ancestors"][0]["base_model"] == str(encoder)
 
-    shutil.move(first.parent, tmp_path / "kept")
+    shutil.move(first, tmp_path / "kept")
     assert run("train", file).status == 0  # it has ended: its first stage is not missed
     account = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(account | {"result": None}))
     moved = Path(shutil.move(out, tmp_path / "moved"))
     assert run("train", file, "--out", moved).status == 0  # it goes on from its own checkpoint
-    assert not (moved / "stages").exists()
-    shutil.move(moved, out)
-    shutil.rmtree(out)
-    shutil.move(tmp_path / "kept", first.parent)  # as if it had been killed between the stages
+    assert not (moved / "stage-1").exists()
+    out.mkdir()
+    shutil.move(tmp_path / "kept", first)  # as if it had been killed between the stages
+    again = run("train", "--resume", "--out", out).err.replace("\n", " ")
+    assert "give the recipe whose stages began there again" in again
+    alone = run("train", "--train", data, "--model", encoder, "--out", out).err.replace("\n", " ")
+    assert "is not empty, and no run has begun there" in alone
     kept = (first / "run.json").stat().st_mtime_ns
     done = run("train", file)
     assert done.status == 0, done.err

@@ -81,8 +81,8 @@ def test_a_stage_has_its_own_settings_and_begins_with_the_reader_before(tmp_path
     file = tmp_path / "recipe.toml"
     file.write_text(STAGES)
     first, last = read_stages(file, {})
-    assert (first.model, first.out) == ("m", "o/stages/1")
-    assert (last.model, last.out) == ("o/stages/1", "o")
+    assert (first.model, first.out) == ("m", "o/stage-1")
+    assert (last.model, last.out) == ("o/stage-1", "o")
     assert (first.train, last.train) == (("u", "v"), ("t",))
     assert (first.fit.epochs, last.fit.epochs) == (2, 1)
     assert (first.fit.learning_rate, last.fit.learning_rate) == (1e-4, 3e-5)
@@ -96,8 +96,8 @@ def test_a_flag_counts_for_all_stages_but_the_model_for_the_first(tmp_path: Path
     file.write_text(STAGES)
     first, last = read_stages(file, {"fit.epochs": "3", "model": "n", "out": "p/"})
     assert first.fit.epochs == last.fit.epochs == 3
-    assert (first.model, first.out) == ("n", "p/stages/1")
-    assert (last.model, last.out) == ("p/stages/1", "p/")
+    assert (first.model, first.out) == ("n", "p/stage-1")
+    assert (last.model, last.out) == ("p/stage-1", "p/")
 
 
 def test_a_recipe_without_stages_is_one(tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_faults_of_stages_are_told_by_number_and_those_of_the_recipe_once(tmp_pa
     with pytest.raises(ConfigError) as caught:
         read_stages(file, {})
     begun = [problem.partition("; known")[0] for problem in caught.value.problems]
-    assert [problem.partition(":")[0] for problem in begun[1:]] == ["stages[2]"] * 4
+    assert [problem.partition(":")[0] for problem in begun[2:]] == ["stage 2"] * 3
     for part in (
-        "size is unknown", "stages[2]: model is not for a stage to say: each begins with the",
-        "stages[2]: fit.epoch is unknown", "stages[2]: stages is unknown",
-        "stages[2]: out is missing",
+        "size is unknown", "stage 2: model is not for a stage to say: each begins with the",
+        "stage 2: fit.epoch is unknown", "stage 2: stages is unknown",
+        "out is missing; give it in the recipe",
     ):  # fmt: skip
         assert any(problem.startswith(part) for problem in begun), part
 
@@ -150,3 +150,15 @@ def test_a_revision_is_of_the_first_model_alone(tmp_path: Path) -> None:
     file.write_text(STAGES.replace('out = "o"', 'out = "o"\nrevision = "main"'))
     first, last = read_stages(file, {})
     assert (first.revision, last.revision) == ("main", None)
+
+
+def test_what_stands_in_place_of_a_section_is_reported_though_each_stage_has_one(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        'train = "t"\nout = "o"\nfit = 3\n[[stages]]\nfit.seed = 1\n[[stages]]\nfit.seed = 2\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        read_stages(file, {})
+    assert list(caught.value.problems) == ["fit is 3: it must be a table"]

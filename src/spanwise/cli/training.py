@@ -96,10 +96,13 @@ def train(
         changes["fit.max_minutes"] = _minutes(max_time)
     recipe, dotted = _split(settings or [])
     from spanwise.training import read_stages
+    from spanwise.training.recipes import STAGE
 
     if resume and recipe is None and out is not None:
         recipe = str(Path(out) / "recipe.toml")
         if not Path(recipe).is_file():
+            if any(Path(out).glob(f"{STAGE}*")):
+                raise ConfigError(f"--out {out!r}: give the recipe whose stages began there again")
             raise ConfigError(f"--out {out!r}: no run has begun there; leave out --resume")
     stages = read_stages(recipe, changes | dotted)
     if len(stages) > 1 and (resume or max_time is not None):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -75,19 +76,21 @@ def export_model(
     with atomic_folder(out) as fresh:
         file = fresh / EXPORT_FILE
         write_graph(network, file, name=str(model))
-        apart = compare_logits(
-            OnnxBackend(file),
-            TorchBackend(network, device="cpu"),
+        apart_from = partial(
+            compare_logits,
             vocabulary=network.config.vocab_size,  # type: ignore[union-attr,arg-type]
             longest=longest,
         )
+        apart = apart_from(OnnxBackend(file), TorchBackend(network, device="cpu"))
         check_logits(apart, str(model))
         parameters = match_parameters(network, file)
         logger.info("logits in float32 are within %.0e of PyTorch's", apart)
         if int8:
             with quiet():
                 quantize(file, kept=_layers_of_head(network))
+                steps = OnnxBackend(file)
                 fuse(file)
+            check_logits(apart_from(OnnxBackend(file), steps), f"{model}, attention joined")
         precision = "int8" if int8 else "float32"
         export = {"precision": precision, "positions": longest, "parameters": parameters}
         settings = replace(reader.settings, export=export)

@@ -1,7 +1,7 @@
 """Steps of a graph joined into operators that ONNX Runtime computes at once.
 
-They give the same bits, but for windows that are padding alone. This module knows nothing about
-models or weights.
+They give the same bits, but for tokens that see none. This module knows nothing about models or
+weights.
 """
 
 from pathlib import Path

@@ -54,7 +54,7 @@ def check_logits(apart: float, name: str) -> None:
     if not apart <= TOLERANCE:  # so put, NaN is too far
         raise ParityError(
             f"{name}: logits of the export are up to {apart:.1e} of the largest logit away from "
-            f"PyTorch's on windows of shape {', '.join(map(str, SHAPES))}; at most "
+            f"what they should be on windows of shape {', '.join(map(str, SHAPES))}; at most "
             f"{TOLERANCE:.0e} is let pass. Nothing was written"
         )
 

@@ -21,7 +21,7 @@ from spanwise.errors import ConfigError, SpanwiseError
 from spanwise.schema import Example
 from spanwise.training.checkpointing import newest_checkpoint
 from spanwise.training.config import TrainConfig
-from spanwise.training.recipes import STAGES
+from spanwise.training.recipes import STAGE
 
 logger = logging.getLogger("spanwise")
 
@@ -78,9 +78,7 @@ class RunFolder:
                 self._begun["result"] = None  # its reader was deleted: it is put there again
             if self.result is None:
                 self.checkpoint = newest_checkpoint(self.path / "checkpoints")
-        elif any(
-            not path.name.startswith(".") and path.name != STAGES for path in self.path.iterdir()
-        ):
+        elif any(map(self._is_foreign, self.path.iterdir())):
             raise ConfigError(
                 f"{out}, which is not empty, and no run has begun there; name a new folder, or "
                 "delete it"
@@ -103,6 +101,11 @@ class RunFolder:
                 f"torchrun --nproc-per-node {self._begun['processes']} -m spanwise train"
             )
         self._refuse(changes)
+
+    def _is_foreign(self, path: Path) -> bool:
+        """Whether something is in the folder that is neither hidden nor a stage before this one."""
+        is_stage = path.name.startswith(STAGE) and Path(self._config.model).parent == self.path
+        return not (path.name.startswith(".") or is_stage)
 
     def tell(self, fault: SpanwiseError | None) -> None:
         """Give what the first process has found, or why it cannot go on, to the others.
@@ -264,8 +267,8 @@ def _plain(config: TrainConfig) -> dict[str, Any]:
     """The recipe as JSON gives it back; unlike TOML it holds the odd bytes of file names."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     model, out = Path(config.model), Path(config.out)
-    if model.parent in {out / STAGES, out.parent} and model.parent.name == STAGES:
-        plain["model"] = f"{STAGES}/{model.name}"  # of the stage before, wherever `out` is
+    if model.name.startswith(STAGE) and model.parent in {out, out.parent}:
+        plain["model"] = model.name  # the stage before, wherever `out` is
     return plain
 
 

@@ -14,7 +14,7 @@ from typing import Any, get_origin
 from spanwise.errors import ConfigError
 from spanwise.training.config import TrainConfig, kinds_of, matches
 
-STAGES = "stages"  # of a recipe, and where in its run folder those before the last are
+STAGE = "stage-"  # and its number: where in a run folder the stages before the last are
 
 
 def list_settings() -> Iterator[tuple[str, str, str]]:
@@ -55,7 +55,7 @@ def read_stages(file: str | Path | None, changes: Mapping[str, Any]) -> tuple[Tr
 
     A stage is a table of `[[stages]]`, with what it has of its own; all else is as the recipe has
     it. Each begins with the reader of the one before. The last writes to the recipe's `out`, those
-    before to `out`/stages/1 and so on. A recipe without stages is one run.
+    before to `out`/stage-1 and so on. A recipe without stages is one run. `train` each in turn.
 
     Args:
         file: as in `read_recipe`.
@@ -65,18 +65,18 @@ def read_stages(file: str | Path | None, changes: Mapping[str, Any]) -> tuple[Tr
         ConfigError: as in `read_recipe`, or a stage that names a `model` or `out`.
     """
     data = _read_toml(Path(file)) if file is not None else {}
-    stages = data.pop(STAGES, [{}])
+    stages = data.pop("stages", [{}])
     if not (isinstance(stages, list) and stages and all(isinstance(own, dict) for own in stages)):
         raise ConfigError("stages must be tables, each under a line of its own: [[stages]]")
-    before = Path(str(changes.get("out", data.get("out")))) / STAGES
+    out = changes.get("out", data.get("out"))
     configs: list[TrainConfig] = []
     faults: dict[str, list[int]] = {}  # and the stages that have each
     for number, own in enumerate(stages, start=1):
         given: dict[str, Any] = {}
-        if number < len(stages):
-            given["out"] = str(before / str(number))
-        if number > 1:
-            given |= {"model": str(before / str(number - 1)), "revision": None}  # it is no Hub's
+        if number < len(stages) and isinstance(out, str):
+            given["out"] = str(Path(out, f"{STAGE}{number}"))
+        if number > 1:  # its model is no Hub's
+            given |= {"model": str(Path(str(out), f"{STAGE}{number - 1}")), "revision": None}
         problems = [
             f"{name} is not for a stage to say: each begins with the reader of the one before, and "
             "the recipe names the first model and the last folder"
@@ -91,7 +91,9 @@ def read_stages(file: str | Path | None, changes: Mapping[str, Any]) -> tuple[Tr
             faults.setdefault(problem, []).append(number)
     if faults:
         raise ConfigError(
-            problem if len(numbers) == len(stages) else f"stages[{numbers[0]}]: {problem}"
+            problem
+            if len(numbers) == len(stages)
+            else f"stage {', '.join(map(str, numbers))}: {problem}"
             for problem, numbers in faults.items()
         )
     return tuple(configs)
@@ -100,9 +102,9 @@ def read_stages(file: str | Path | None, changes: Mapping[str, Any]) -> tuple[Tr
 def _merge(data: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe with a stage's own settings in it, and in its sections."""
     sections = {
-        name: data[name] | own[name]
+        name: data[name] | own[name] if isinstance(data[name], dict) else data[name]
         for name in data.keys() & own.keys()
-        if isinstance(data[name], dict) and isinstance(own[name], dict)
+        if isinstance(own[name], dict)  # what stands in place of a section is reported as such
     }
     return {**data, **own, **sections}
 
