@@ -176,8 +176,13 @@ def test_top_k_limits_the_answers_and_leaves_their_probabilities() -> None:
     assert len(every.answers) == SETTINGS.decode.n_best
     assert two.answers == every.answers[:2]
     assert two.null_probability == every.null_probability
-    with pytest.raises(ConfigError, match="top_k is 0"):
-        reader.answer(QUESTION, TEXTS[0], top_k=0)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 1.5, "2"])
+def test_top_k_is_looked_at_before_anything_is_read(top_k: Any) -> None:
+    reader = fake_reader({"Paris": 8.0})
+    with pytest.raises(ConfigError, match=f"top_k is {top_k!r}: ask for 1 answer or more"):
+        reader.answer(QUESTION, "", top_k=top_k)  # nor is the text, which is faulty as well
 
 
 def test_a_text_without_a_token_has_no_answer() -> None:
@@ -254,6 +259,12 @@ def test_every_faulty_question_is_named() -> None:
 def test_what_is_no_pair_is_refused(pair: Any) -> None:
     with pytest.raises(DataError, match=r"^pairs\[1\]: .*a.* is no pair; give \(question, text\)"):
         fake_reader({"Paris": 8.0}).answer_many([(QUESTION, TEXTS[0]), pair])
+
+
+@pytest.mark.parametrize("examples", ["dev.json", [(QUESTION, TEXTS[0])], [None]])
+def test_what_is_no_example_is_refused(examples: Any) -> None:
+    with pytest.raises(DataError, match=r"^examples\[0\]: .* is no Example; read_examples makes"):
+        fake_reader({"Paris": 8.0}).predict(examples)
 
 
 # -- length and memory ---------------------------------------------------------------------------

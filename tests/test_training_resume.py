@@ -174,7 +174,7 @@ def test_a_checkpoint_whose_best_is_not_whole_is_passed_over(
     assert "step-24 is now passed-over-" in caplog.text
     assert "the best one so far, step-10, is not whole: " in caplog.text
     train(config)
-    assert f"{config.out!r}, where no whole checkpoint is: the run begins anew" in caplog.text
+    assert caplog.text.count(f"{config.out!r}, where no whole checkpoint is: the run begins") == 1
 
 
 def test_of_the_best_checkpoint_only_the_reader_is_needed(
@@ -344,6 +344,15 @@ def test_an_account_of_the_run_that_is_broken_is_named(recipe: Make, tmp_path: P
     (tmp_path / "run" / "run.json").write_text('{"processes": 1')
     with pytest.raises(ConfigError, match=r"run\.json is not what a run has written: .*delimiter"):
         train(recipe())
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder_of_its_own(recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    for out in ("ours", "theirs"):
+        with pytest.raises(CheckpointError, match="none"):
+            train(recipe(out=out, model=str(tmp_path / "none")))
+    assert not (tmp_path / "ours").exists()
+    assert not [*(tmp_path / "theirs").iterdir()]
 
 
 def test_a_run_that_has_not_ended_is_no_model(recipe: Make) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -184,6 +185,7 @@ class Reader:
                 depends on it.
 
         Raises:
+            ConfigError: `top_k` is no whole number of at least 1.
             DataError: a question or text that is empty, blank or no string.
         """
         asked = _Question(place="answer", question=question, contexts=_listed(context))
@@ -207,6 +209,7 @@ class Reader:
             One prediction for each pair, in their order; its id is the position, "0" for the first.
 
         Raises:
+            ConfigError: as in `answer`.
             DataError: a pair that is none, or a question or text as in `answer`; all of them.
         """
         asked = []
@@ -238,22 +241,31 @@ class Reader:
             One prediction for each example, in their order and with their ids.
 
         Raises:
-            DataError: questions or contexts as in `answer`; all of them.
+            ConfigError: as in `answer`.
+            DataError: an example that is none, or a question or context as in `answer`; all of
+                them.
         """
-        asked = [
-            _Question(
-                place=f"examples[{position}]",
-                id=example.id,
-                question=example.question,
-                contexts=(example.context,),
+        asked = []
+        items: Iterable[Any] = examples  # as the caller may have mistaken their type
+        for position, example in enumerate(items):
+            place = f"examples[{position}]"
+            if not isinstance(example, Example):
+                message = f"{example!r:.80} is no Example; read_examples makes them of files"
+                raise FormatError([Problem(file=place, place="", id=None, message=message)])
+            asked.append(
+                _Question(
+                    place=place,
+                    id=example.id,
+                    question=example.question,
+                    contexts=(example.context,),
+                )
             )
-            for position, example in enumerate(examples)
-        ]
         return self._read(asked, top_k=top_k, progress=progress)
 
     def _read(
         self, asked: Sequence["_Question"], *, top_k: int | None, progress: Progress | None
     ) -> list[Prediction]:
+        _check_top_k(top_k)  # before hours of reading
         problems = [problem for question in asked for problem in question.problems()]
         if problems:
             raise FormatError(problems)
@@ -337,6 +349,11 @@ class _Question:
             for name, value in values.items()
             if (fault := _fault(value))
         ]
+
+
+def _check_top_k(top_k: Any) -> None:
+    if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
+        raise ConfigError(f"top_k is {top_k!r}: ask for 1 answer or more")
 
 
 def _fault(value: Any) -> str:

@@ -77,11 +77,12 @@ def answer(
     with progress_bar("reading", "windows") as advance:
         pair = (question, texts)
         prediction = reader.answer_many([pair], top_k=top_k, progress=advance)[0]
+    threshold = reader.settings.calibration.threshold
     if as_json:
-        print_json(asdict(prediction))
+        print_json(asdict(prediction) | {"threshold": threshold})
         return
     named = list(zip(context, texts, strict=True))
-    show_prediction(prediction, named, threshold=reader.settings.calibration.threshold)
+    show_prediction(prediction, named, threshold=threshold)
 
 
 def show_prediction(

@@ -90,11 +90,8 @@ class Decoder:
             doubt: (Q,) or a number, added to the null scores.
 
         Raises:
-            ConfigError: `top_k` is below 1.
             ValueError: the windows added are not those of these questions.
         """
-        if top_k is not None and top_k < 1:
-            raise ConfigError(f"top_k is {top_k}: ask for 1 answer or more")
         if len(ids) != len(contexts):
             raise ValueError(
                 f"{len(ids)} ids are given for the contexts of {len(contexts)} questions"

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,11 @@ class RunFolder:
         result: dict[str, Any] | None = self._begun.get("result")
         return result
 
-    def look(self, *, resume: bool) -> None:
+    def look(self, *, resume: bool) -> bool:
         """Find out whether a run begins here or goes on.
+
+        Returns:
+            Whether it begins anew, as the one that began here has left nothing to go on from.
 
         Raises:
             ConfigError: something else is in the folder, the recipe was another, or there is
@@ -89,10 +92,9 @@ class RunFolder:
             if resume:
                 message = f"{out}, where no whole checkpoint is: leave out resume to begin anew"
                 raise ConfigError(message)
-            if self._begun:
-                logger.warning("%s, where no whole checkpoint is: the run begins anew", out)
+            begins_anew = bool(self._begun)
             self._begun = {}
-            return
+            return begins_anew
         changes = list(_changes(_flat(self._begun["recipe"]), _flat(self._facts["recipe"])))
         processes = self._facts["processes"]
         if self.result is None and self._begun["processes"] != processes:
@@ -101,6 +103,7 @@ class RunFolder:
                 f"torchrun --nproc-per-node {self._begun['processes']} -m spanwise train"
             )
         self._refuse(changes)
+        return False
 
     def _is_foreign(self, path: Path) -> bool:
         """Whether something is in the folder that is neither hidden nor a stage before this one."""
@@ -200,7 +203,9 @@ def open_run(config: TrainConfig, *, resume: bool) -> Iterator[RunFolder]:
         if PartialState().is_main_process:
             try:
                 held.enter_context(_locked(config))
-                run.look(resume=resume)
+                if run.look(resume=resume):
+                    message = "out is %r, where no whole checkpoint is: the run begins anew"
+                    logger.warning(message, config.out)
             except SpanwiseError as error:
                 fault = error
         run.tell(fault)
@@ -209,8 +214,9 @@ def open_run(config: TrainConfig, *, resume: bool) -> Iterator[RunFolder]:
 
 @contextmanager
 def _locked(config: TrainConfig) -> Iterator[None]:
-    """Make the folder, and hold its lock."""
+    """Make the folder, and hold its lock; what was made is taken away if nothing came of it."""
     file = Path(config.out) / _LOCK_FILE
+    is_new = not file.parent.exists()
     try:
         config.out.encode()  # safetensors opens no other path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -227,6 +233,9 @@ def _locked(config: TrainConfig) -> Iterator[None]:
     finally:
         file.unlink(missing_ok=True)
         lock.release()
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                file.parent.rmdir()
 
 
 def hash_file(source: str) -> str | None:
