@@ -500,7 +500,7 @@ def test_faulty_data_is_refused_before_anything_is_written(recipe: Make, tmp_pat
     moved = replace(wrong, context="the lamp is old", answers=(Gold(text="lamp", start=5, end=9),))
     with pytest.raises(AlignmentError, match=r"'lamp' is not at context\[5:9\]"):
         train(recipe([moved]))
-    assert not any((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
 
 
 def test_unlabelled_questions_do_not_pass_as_unanswerable(recipe: Make) -> None:
@@ -534,7 +534,7 @@ def test_a_log_that_the_trainer_cannot_write_is_refused_before_anything_is_writt
     fit = FitConfig(report_to=("paper",))
     with pytest.raises(ConfigError, match=r"fit\.report_to is \['paper'\]: paper is not supported"):
         train(recipe(make_colours(5, seed=30), fit=fit))
-    assert not any((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
 
 
 def test_bf16_where_the_machine_only_emulates_it_is_warned_of(

@@ -449,9 +449,18 @@ _ENDS_IN_A_STRIPPED_ACCENT = Task(
     name="word pieces", examples=[ask("the cafe\u0301")], settings=SETTINGS
 )
 
+# Of the letter are two tokens, of the accent one.
+_LETTER_OF_BYTES = Task(
+    name="prepended, bytes unknown",
+    examples=[ask("\u0416\u0301")],
+    settings=WindowSettings(max_length=4, stride=0, max_question_tokens=1),
+)
+
 
 @effort(max_examples=300, deadline=None)
 @case(task=_ENDS_IN_A_STRIPPED_ACCENT, long=0, size=1)
+@case(task=_LETTER_OF_BYTES, long=0, size=1)
+@case(task=_LETTER_OF_BYTES, long=0, size=3)
 @given(task=_tasks(), long=st.integers(0, 60), size=st.integers(1, 30))
 def test_stretches_of_long_contexts_give_the_same_windows(task: Task, long: int, size: int) -> None:
     def a_few_at_a_time(self: PairTokenizer, text: str) -> Iterator[tuple[Ints, Ints]]:

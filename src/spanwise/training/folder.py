@@ -216,9 +216,9 @@ def open_run(config: TrainConfig, *, resume: bool) -> Iterator[RunFolder]:
 def _locked(config: TrainConfig) -> Iterator[None]:
     """Make the folder, and hold its lock; what was made is taken away if nothing came of it."""
     file = Path(config.out) / _LOCK_FILE
-    is_new = not file.parent.exists()
     try:
         config.out.encode()  # safetensors opens no other path
+        is_new = not file.parent.exists()
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, timeout=0)
         lock.acquire()

@@ -67,9 +67,11 @@ class Texts:
         for more_ids, more_offsets in tokenizer.encode_long(text):
             ids, offsets = np.concatenate([ids, more_ids]), np.concatenate([offsets, more_offsets])
             # A token that is not empty stands before the windows of a stretch, and one behind: an
-            # answer that has it goes on outside.
+            # answer that has it goes on outside. That behind ends further, as several may be of one
+            # character, and an accent that follows on it belongs to the next.
             (solid,) = np.nonzero(offsets[:, 0] < offsets[:, 1])
-            end = first + solid.max(initial=-1) - reach + 1
+            behind = solid[offsets[solid, 1].argmax()] if len(solid) else -1
+            end = first + behind - reach + 1
             if end > begin:
                 yield cls._stretch(text, ids, offsets, first, range(begin, end), examples)
                 begin = end
