@@ -276,6 +276,7 @@ def test_answer_prints_the_prediction_as_json(run: Run, tmp_path: Path, reader: 
         assert "the red lamp\r\nwas old"[answer["start"] : answer["end"]] == answer["text"]
         assert 0 <= answer["probability"] <= 1
     assert prediction["best"] is None or prediction["best"] == prediction["answers"][0]
+    assert 0 <= prediction["null_probability"] <= 1
     refused = prediction["null_probability"] > prediction["threshold"]
     assert refused == (prediction["best"] is None)
 

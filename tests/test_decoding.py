@@ -615,6 +615,11 @@ def test_no_questions_give_no_predictions() -> None:
     assert Decoder(DecodeSettings(), Calibration()).predictions([], []) == []
 
 
+def test_top_k_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match="top_k is 0"):
+        Decoder(DecodeSettings(), Calibration()).predictions([], [], top_k=0)
+
+
 def test_all_wrong_settings_are_named() -> None:
     decoding = DecodeSettings(n_best=0, max_answer_tokens=-3)
     with pytest.raises(

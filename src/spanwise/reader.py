@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,7 +22,7 @@ from spanwise.checkpoints import (
     fetch_folder,
     read_settings,
 )
-from spanwise.decoding import Decoder
+from spanwise.decoding import Decoder, check_top_k
 from spanwise.errors import CheckpointError, ConfigError, FormatError, Problem
 from spanwise.names import missing_names
 from spanwise.schema import Batch, Example, Prediction, ReaderSettings, WindowSettings
@@ -265,7 +264,7 @@ class Reader:
     def _read(
         self, asked: Sequence["_Question"], *, top_k: int | None, progress: Progress | None
     ) -> list[Prediction]:
-        _check_top_k(top_k)  # before hours of reading
+        check_top_k(top_k)
         problems = [problem for question in asked for problem in question.problems()]
         if problems:
             raise FormatError(problems)
@@ -349,11 +348,6 @@ class _Question:
             for name, value in values.items()
             if (fault := _fault(value))
         ]
-
-
-def _check_top_k(top_k: Any) -> None:
-    if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
-        raise ConfigError(f"top_k is {top_k!r}: ask for 1 answer or more")
 
 
 def _fault(value: Any) -> str:

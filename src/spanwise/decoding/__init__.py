@@ -23,6 +23,6 @@ more than that, and the windows of an example no more than one of them.
 This package knows nothing about tokenizers and models, and of a text only its offsets.
 """
 
-from spanwise.decoding.decoder import Decoder
+from spanwise.decoding.decoder import Decoder, check_top_k
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "check_top_k"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
+from numbers import Integral
 from threading import Lock
 from typing import Any
 
@@ -16,6 +17,16 @@ from spanwise.schema import Answer, Batch, Calibration, DecodeSettings, Logits, 
 _Scores = NDArray[np.float64]
 
 _PILE = 1 << 19  # spans, some 6 MB, that may pile up before those of one example are merged
+
+
+def check_top_k(top_k: Any) -> None:
+    """Refuse a number of answers that is none, before what may take hours.
+
+    Raises:
+        ConfigError: it is neither None nor a whole number of at least 1.
+    """
+    if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
+        raise ConfigError(f"top_k is {top_k!r}: ask for 1 answer or more")
 
 
 class Decoder:
@@ -90,8 +101,10 @@ class Decoder:
             doubt: (Q,) or a number, added to the null scores.
 
         Raises:
+            ConfigError: as in `check_top_k`.
             ValueError: the windows added are not those of these questions.
         """
+        check_top_k(top_k)
         if len(ids) != len(contexts):
             raise ValueError(
                 f"{len(ids)} ids are given for the contexts of {len(contexts)} questions"
