@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,12 +20,12 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
-from spanwise.backends import FakeBackend, TorchBackend
+from spanwise.backends import FakeBackend, TorchBackend, read_batches
 from spanwise.backends.fake import _find
 from spanwise.batching import collate
 from spanwise.errors import ConfigError
 from spanwise.model import PackedModel
-from spanwise.schema import Batch, Example, Ints, WindowSettings
+from spanwise.schema import Batch, Example, Ints, Logits, WindowSettings
 from spanwise.windows import PairTokenizer, make_windows
 
 SIZES = {
@@ -186,6 +187,49 @@ def test_too_large_a_batch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TorchBackend(model, device="cpu")
     with pytest.raises(ConfigError, match=r"a batch of 2 windows of 6 tokens; .* below 12"):
         backend(make_batch())
+
+
+# -- one batch after another ---------------------------------------------------------------------
+
+
+class Diary:
+    """A backend that can begin, and notes what it does."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def __call__(self, batch: Batch) -> Logits:
+        return self.begin(batch)()
+
+    def begin(self, batch: Batch) -> Callable[[], Logits]:
+        rows = len(batch.example)
+        self.events.append(f"begin {rows}")
+
+        def wait() -> Logits:
+            self.events.append(f"wait {rows}")
+            values = np.full(batch.input_ids.shape, rows, np.float32)
+            return Logits(start_logits=values, end_logits=-values)
+
+        return wait
+
+
+@pytest.mark.parametrize("can_begin", [True, False])
+def test_batches_are_read_in_order_and_begun_one_ahead_where_that_is_possible(
+    *, can_begin: bool
+) -> None:
+    diary = Diary()
+    sizes = [3, 1, 2]
+    found = []
+    for batch, logits in read_batches(
+        diary if can_begin else diary.__call__, (make_batch(rows) for rows in sizes)
+    ):
+        diary.events.append(f"got {len(batch.example)}")
+        found.append(float(logits.start_logits[0, 0]))
+    assert found == sizes
+    one_by_one = [f"{step} {size}" for size in sizes for step in ("begin", "wait", "got")]
+    ahead = ["begin 3", "begin 1", "wait 3", "got 3", "begin 2", "wait 1", "got 1", "wait 2"]
+    assert diary.events == ([*ahead, "got 2"] if can_begin else one_by_one)
+    assert list(read_batches(diary, [])) == []
 
 
 # -- fake ----------------------------------------------------------------------------------------

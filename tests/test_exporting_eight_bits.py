@@ -139,3 +139,34 @@ def test_gelu_of_the_head_stays_as_it_is(tmp_path: Path) -> None:
 def test_logits_do_not_depend_on_other_tokens_of_a_call(file: Path) -> None:
     quantize(file, kept=1)
     np.testing.assert_array_equal(run(file, [1, 7, 2])[[0, 2]], run(file, [1, 2]))
+
+
+def test_products_of_as_many_tokens_share_what_stands_for_zero(tmp_path: Path) -> None:
+    file = save(
+        tmp_path,
+        helper.make_node("Gather", ["table", "ids"], ["states"], "lookup"),
+        helper.make_node("MatMul", ["states", "one"], ["first"], "product_one"),
+        helper.make_node("MatMul", ["first", "two"], ["second"], "product_two"),
+        helper.make_node("MatMul", ["second", "head"], ["logits"], "product_head"),
+    )
+    alone = run(quantized(file), [1, 7, 2])
+    model = onnx.load(file)
+    for name, tokens in ("states", "tokens"), ("first", "tokens"):
+        value = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", tokens, WIDTH])
+        model.graph.value_info.append(value)
+    onnx.save(model, file)
+    for tokens, arrays in ("tokens", 1), ("others", 2):  # of another number as far as is known
+        model.graph.value_info[-1].type.tensor_type.shape.dim[1].dim_param = tokens
+        onnx.save(model, file)
+        made = quantized(file)
+        kinds = [node.op_type for node in onnx.load(made).graph.node]
+        assert kinds.count("ConstantOfShape") == arrays
+        np.testing.assert_array_equal(run(made, [1, 7, 2]), alone)
+
+
+def quantized(file: Path) -> Path:
+    """A copy in eight bits."""
+    copy = file.with_name("quantized.onnx")
+    copy.write_bytes(file.read_bytes())
+    quantize(copy, kept=1)
+    return copy

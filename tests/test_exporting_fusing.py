@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +24,19 @@ LEFT_ALONE = {"modernbert", "deberta-v2", "mpnet"}
 
 
 def kinds(file: Path) -> Counter[str]:
-    return Counter(node.op_type for node in onnx.load(file).graph.node)
+    """How many there are of each operator; a branch and its other count as one."""
+    nodes = onnx.load(file).graph.node
+    choices = [[a.g for a in node.attribute] for node in nodes if node.op_type == "If"]
+    inside = [branches[0].node for branches in choices]
+    return Counter(node.op_type for part in (nodes, *inside) for node in part)
 
 
-def run(file: Path) -> Logits:
-    """Logits of a batch with padding, as far as they are of tokens."""
+def run(file: Path, lengths: Sequence[int]) -> Logits:
+    """Logits of a batch of windows so long, as far as they are of tokens."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    mask = (np.arange(20) < np.array([[20], [13], [2]])).astype(np.int64)
+    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
     ids = np.random.default_rng(0).integers(1, 60, mask.shape) * mask
     given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
     found = session.run(
@@ -54,9 +59,11 @@ def assert_joined(file: Path, *, attention: bool) -> None:
         before, after = kinds(steps), kinds(joined)
         assert after["Attention"] == (before["Softmax"] if attention else 0)
         assert after["Softmax"] == before["Softmax"] - after["Attention"]
+        assert after["If"] == after["Attention"]
         assert after["FastGelu"] == before["Gelu"] - after["Gelu"]
-        for one, other in zip(run(steps), run(joined), strict=True):
-            np.testing.assert_array_equal(one, other)
+        for lengths in ([20, 13, 2], [20, 20], [20]):
+            for one, other in zip(run(steps, lengths), run(joined, lengths), strict=True):
+                np.testing.assert_array_equal(one, other)
 
 
 def test_attention_is_joined_to_the_bit(exported: Path, tmp_path: Path) -> None:
@@ -161,3 +168,30 @@ def test_attention_that_the_operator_does_not_take_keeps_its_steps(
     fuse(file)
     assert kinds(file)["Attention"] == joined
     assert kinds(file)["Softmax"] == (not joined)
+
+
+def test_a_mask_is_read_where_it_changes_anything(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    onnx.save(attention(["batch", 1, "tokens", "tokens"], 0.5, 8), file)
+    steps = onnx.load(file)
+    fuse(file)
+    (choice,) = [node for node in onnx.load(file).graph.node if node.op_type == "If"]
+    asked = {a.name: len(a.g.node[0].input) for a in choice.attribute}
+    assert asked == {"then_branch": 4, "else_branch": 3}
+    random = np.random.default_rng(0)
+    given = {name: random.normal(size=(2, 5, 8)).astype(np.float32) for name in ("q", "k", "v")}
+    given |= {"batch": np.array([2]), "tokens": np.array([5])}
+    sessions = [
+        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        for graph in (steps.SerializeToString(), file.read_bytes())
+    ]
+    masks = [np.zeros((2, 1, 5, 5), np.float32) for _ in range(4)]
+    masks[1][1, 0, 4, 0] = -1e9  # one key hidden from one token
+    masks[2][0, 0, 0, 3] = -np.inf
+    masks[3][0, 0, 2, 1] = 0.5  # a mask may also favour
+    outs = []
+    for mask in masks:
+        one, other = (session.run(["out"], given | {"mask": mask})[0] for session in sessions)
+        np.testing.assert_array_equal(one, other)
+        outs.append(np.asarray(one))
+    assert all(np.abs(out - outs[0]).max() > 1e-3 for out in outs[1:])

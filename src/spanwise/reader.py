@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from spanwise.backends import Backend, OnnxBackend, TorchBackend
+from spanwise.backends import Backend, OnnxBackend, TorchBackend, read_batches
 from spanwise.batching import Batcher
 from spanwise.checkpoints import (
     BUILTIN,
@@ -25,7 +25,7 @@ from spanwise.checkpoints import (
 from spanwise.decoding import Decoder, check_top_k
 from spanwise.errors import CheckpointError, ConfigError, FormatError, Problem
 from spanwise.names import missing_names
-from spanwise.schema import Batch, Example, Prediction, ReaderSettings, WindowSettings
+from spanwise.schema import Batch, Example, Prediction, ReaderSettings, Windows, WindowSettings
 from spanwise.sentences import sentence_around
 from spanwise.windows import PairTokenizer, stream_windows
 
@@ -283,8 +283,12 @@ class Reader:
 
     def _decode(self, texts: Sequence[Example], progress: Progress | None) -> Decoder:
         decoder = Decoder(self.settings.decode, self.settings.calibration)
-        for batch in self._batches(texts, progress or (lambda _done, _all: None)):
-            decoder.add(batch, self.backend(batch))
+        done, estimate = 0, _Estimate(texts)
+        for batch, logits in read_batches(self.backend, self._batches(texts, estimate)):
+            decoder.add(batch, logits)
+            done += len(batch.example)
+            if progress is not None:
+                progress(done, estimate.windows)
         return decoder
 
     def _doubt(
@@ -309,20 +313,30 @@ class Reader:
             doubt[list(sentences)] += decode.second_look * margins
         return doubt
 
-    def _batches(self, texts: Sequence[Example], progress: Progress) -> Iterator[Batch]:
+    def _batches(self, texts: Sequence[Example], estimate: "_Estimate") -> Iterator[Batch]:
         """Cut, sort and pad the windows of one part of the texts after another."""
-        characters = sum(len(text.context) for text in texts)
-        reached = np.zeros(len(texts), dtype=np.int64)  # characters of each that are cut
-        cut = done = 0  # windows
         for windows in stream_windows(texts, self.tokenizer, self.settings.window):
-            cut += len(windows)
-            ends = np.maximum.reduceat(windows.offsets[:, 1], windows.row_splits[:-1])
-            np.maximum.at(reached, windows.example, ends)
-            expected = max(cut, round(cut * characters / max(reached.sum(), 1)))
-            for batch in self._batcher.batches(windows):
-                yield batch
-                done += len(batch.example)
-                progress(done, expected)
+            estimate.add(windows)
+            yield from self._batcher.batches(windows)
+
+
+class _Estimate:
+    """How many windows the texts have, by those that are cut."""
+
+    def __init__(self, texts: Sequence[Example]) -> None:
+        self._characters = sum(len(text.context) for text in texts)
+        self._reached = np.zeros(len(texts), dtype=np.int64)  # characters of each that are cut
+        self._cut = 0  # windows
+
+    def add(self, windows: Windows) -> None:
+        self._cut += len(windows)
+        ends = np.maximum.reduceat(windows.offsets[:, 1], windows.row_splits[:-1])
+        np.maximum.at(self._reached, windows.example, ends)
+
+    @property
+    def windows(self) -> int:
+        reached = max(1, int(self._reached.sum()))
+        return max(self._cut, round(self._cut * self._characters / reached))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ about text, checkpoints or answers.
 
 from spanwise.backends.fake import FakeBackend
 from spanwise.backends.onnx import OnnxBackend
-from spanwise.backends.protocol import Backend
+from spanwise.backends.protocol import Backend, read_batches
 from spanwise.backends.torch import DTYPES, TorchBackend
 
-__all__ = ["DTYPES", "Backend", "FakeBackend", "OnnxBackend", "TorchBackend"]
+__all__ = ["DTYPES", "Backend", "FakeBackend", "OnnxBackend", "TorchBackend", "read_batches"]

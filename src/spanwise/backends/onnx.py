@@ -1,6 +1,7 @@
 """Exported models, run by ONNX Runtime without PyTorch."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,14 +63,27 @@ class OnnxBackend:
 
     def __call__(self, batch: Batch) -> Logits:
         """Run the model on each window; logits of padding are 0."""
+        return self.begin(batch)()
+
+    def begin(self, batch: Batch) -> Callable[[], Logits]:
+        """As `__call__`, without waiting: a core that is done with a batch goes on with the next.
+
+        Returns:
+            Waits for the logits.
+        """
         start, end = np.zeros((2, *batch.input_ids.shape), np.float32)
 
         def read(row: int) -> None:
             tokens = slice(int(batch.attention_mask[row].sum()))  # padding is on the right
             start[row, tokens], end[row, tokens] = self._run(batch, row, tokens)
 
-        list(self._pool.map(read, range(len(batch.input_ids))))
-        return Logits(start_logits=start, end_logits=end)
+        rows = self._pool.map(read, range(len(batch.input_ids)))
+
+        def wait() -> Logits:
+            list(rows)
+            return Logits(start_logits=start, end_logits=end)
+
+        return wait
 
     def _run(self, batch: Batch, row: int, tokens: slice) -> tuple[Floats, Floats]:
         inputs = {

@@ -9,7 +9,7 @@ Source: the scale for each token is that of Z. Yao et al., "ZeroQuant" (2022).
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 _CONTRIB = "com.microsoft"  # of ONNX Runtime's own operators
-_LEAST = 1e-9  # in place of the largest value of a token or column that is all zeros
+_LEAST = 1e-9  # in place of the largest value of a column that is all zeros
 _LARGEST_WEIGHT = 64  # of seven bits
 
 
@@ -29,17 +29,17 @@ class _Range(NamedTuple):
     Attributes:
         name: of its constants in the graph.
         zero: the integer that stands for 0.
-        least: what the largest value is taken for, if it is smaller.
     """
 
     name: str
     zero: int
-    least: float
 
 
-_BOTH_SIDES = _Range("both_sides", 128, _LEAST)
-# GELU gives nothing below -0.17: for that it needs 32 integers of the size that `least` ensures.
-_AFTER_GELU = _Range("after_gelu", 32, 0.1701 * (255 - 32) / 32)
+_BOTH_SIDES = _Range("both_sides", 128)
+# GELU gives nothing below -0.17, for which it has 32 integers of the size that a largest value of
+# this or more ensures.
+_AFTER_GELU = _Range("after_gelu", 32)
+_LEAST_AFTER_GELU = 0.1701 * (255 - 32) / 32
 
 
 def quantize(file: Path, *, kept: int) -> None:
@@ -95,14 +95,16 @@ def _scale_tokens(graph: onnx.GraphProto, names: Collection[str]) -> None:
     for name in stored:
         _store(graph, weights[name], largest=_LARGEST_WEIGHT, axis=0)
     _hold(graph, "last_axis", np.array([-1], np.int64))
+    _hold(graph, "after_gelu_least", np.array(_LEAST_AFTER_GELU, np.float32))
     for spread in (_BOTH_SIDES, _AFTER_GELU):
         _hold(graph, f"{spread.name}_zero", np.array(spread.zero, np.uint8))
-        _hold(graph, f"{spread.name}_least", np.array(spread.least, np.float32))
         _hold(graph, f"{spread.name}_step", np.array(1 / (255 - spread.zero), np.float32))
     gelus = {node.output[0]: node for node in graph.node if node.op_type == "Gelu"}
     nodes: list[NodeProto] = []
     replaced = {node.name for node in products if node.input[1] in stored}
     scaled = set()  # products that read the same tokens share their integers
+    rows = _rows(graph)
+    zeros: dict[Hashable, str] = {}  # sources of as many tokens share an array as well
     for node in graph.node:
         if node.name not in replaced:
             nodes.append(node)
@@ -111,7 +113,20 @@ def _scale_tokens(graph: onnx.GraphProto, names: Collection[str]) -> None:
         spread = _AFTER_GELU if source in gelus else _BOTH_SIDES
         if source not in scaled:
             scaled.add(source)
-            nodes += _in_integers(source, weights[weight].dims[0], spread)
+            nodes += _scale(source, spread)
+            key = spread, rows.get(source, source)
+            if key not in zeros:
+                zeros[key] = f"{source}_zero"
+                nodes += _zeros(source, spread)
+            nodes.append(
+                helper.make_node(
+                    "QuantizeLinear",
+                    [source, f"{source}_token_scale", zeros[key]],
+                    [f"{source}_in_integers"],
+                    axis=-1,
+                    block_size=weights[weight].dims[0],
+                )
+            )
             if source in gelus:
                 del gelus[source].attribute[:]
                 gelus[source].attribute.append(helper.make_attribute("approximate", "tanh"))
@@ -129,23 +144,26 @@ def _scale_tokens(graph: onnx.GraphProto, names: Collection[str]) -> None:
     _put(graph, nodes)
 
 
-def _in_integers(source: str, width: int, spread: _Range) -> Iterable[NodeProto]:
-    """Tokens (B, T, width) as integers of eight bits and scales (B, T, 1)."""
-    size = source
-    if spread is _BOTH_SIDES:
-        size = f"{source}_size"
+def _scale(source: str, spread: _Range) -> Iterable[NodeProto]:
+    """Scales (B, T, 1) of tokens (B, T, width).
+
+    That of a token that is all zeros may be 0, by which whatever its integers are is multiplied.
+    """
+    size, most, largest = (f"{source}_{kind}" for kind in ("size", "most", "largest"))
+    if spread is _AFTER_GELU:
+        yield helper.make_node("ReduceMax", [source, "last_axis"], [most])
+        yield helper.make_node("Max", [most, "after_gelu_least"], [largest])
+    else:
         yield helper.make_node("Abs", [source], [size])
-    largest, bounded, scale = (f"{source}_{kind}" for kind in ("largest", "bounded", "token_scale"))
-    yield helper.make_node("ReduceMax", [size, "last_axis"], [largest])
-    yield helper.make_node("Max", [largest, f"{spread.name}_least"], [bounded])
-    yield helper.make_node("Mul", [bounded, f"{spread.name}_step"], [scale])
-    shape, zero, integers = (f"{source}_{kind}" for kind in ("tokens", "zero", "in_integers"))
-    yield helper.make_node("Shape", [scale], [shape])
+        yield helper.make_node("ReduceMax", [size, "last_axis"], [largest])
+    yield helper.make_node("Mul", [largest, f"{spread.name}_step"], [f"{source}_token_scale"])
+
+
+def _zeros(source: str, spread: _Range) -> Iterable[NodeProto]:
+    """The integer that stands for 0, once for each token: (B, T, 1)."""
     value = numpy_helper.from_array(np.array([spread.zero], np.uint8))
-    yield helper.make_node("ConstantOfShape", [shape], [zero], value=value)
-    yield helper.make_node(
-        "QuantizeLinear", [source, scale, zero], [integers], axis=-1, block_size=width
-    )
+    yield helper.make_node("Shape", [f"{source}_token_scale"], [f"{source}_tokens"])
+    yield helper.make_node("ConstantOfShape", [f"{source}_tokens"], [f"{source}_zero"], value=value)
 
 
 def _store(graph: onnx.GraphProto, weight: TensorProto, *, largest: int, axis: int) -> None:
@@ -167,6 +185,15 @@ def _weights(graph: onnx.GraphProto) -> dict[str, TensorProto]:
         tensor.name: tensor
         for tensor in graph.initializer
         if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2
+    }
+
+
+def _rows(graph: onnx.GraphProto) -> dict[str, Hashable]:
+    """Sizes of all dimensions but the last, as far as they are told, by name or number."""
+    return {
+        value.name: tuple(dim.dim_param or dim.dim_value or value.name for dim in dims[:-1])
+        for value in graph.value_info
+        if (dims := value.type.tensor_type.shape.dim)
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import GraphProto, NodeProto, TensorProto, helper
 from onnxscript.rewriter import pattern, rewrite
 
 _OPSET = 23  # of the operator `Attention`
@@ -16,7 +17,8 @@ _OPSET = 23  # of the operator `Attention`
 def fuse(file: Path) -> None:
     """Join what attention is made of, and a bias with the GELU by way of tanh that reads it.
 
-    Attention that does more to its scores than scale and mask them is left as it is.
+    Attention that does more to its scores than scale and mask them is left as it is. What is joined
+    reads no mask where that hides nothing, as in a window without padding.
 
     Args:
         file: a graph from `write_graph`, changed in place.
@@ -25,6 +27,7 @@ def fuse(file: Path) -> None:
     if any(node.op_type == "Attention" for node in model.graph.node):
         for opset in model.opset_import:
             opset.version = max(opset.version, _OPSET) if opset.domain == "" else opset.version
+    _spare_masks(model.graph)
     onnx.save(model, file)
 
 
@@ -68,6 +71,44 @@ def _is_attention(
     pairs = (mask.shape[-2], mask.shape[-1])
     is_positive = bool(scale.const_value.numpy().item() > 0)
     return shapes_fit and widths == {heads * size} and pairs == (tokens, tokens) and is_positive
+
+
+def _spare_masks(graph: GraphProto) -> None:
+    """Let attention choose: its operator copies a mask for every head."""
+    nodes: list[NodeProto] = []
+    known = set()
+    for original in graph.node:
+        node = NodeProto.FromString(original.SerializeToString())
+        if node.op_type == "Attention":
+            if (mask := node.input[3]) not in known:
+                known.add(mask)
+                nodes += _hides(mask)
+            node = _choice(node, mask)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _hides(mask: str) -> list[NodeProto]:
+    """Whether any of a mask is other than 0."""
+    return [
+        helper.make_node("Abs", [mask], [f"{mask}_sizes"]),
+        helper.make_node("ReduceMax", [f"{mask}_sizes"], [f"{mask}_largest"], keepdims=0),
+        helper.make_node("Cast", [f"{mask}_largest"], [f"{mask}_hides"], to=TensorProto.BOOL),
+    ]
+
+
+def _choice(attention: NodeProto, mask: str) -> NodeProto:
+    """Attention with its mask if that hides anything, else without."""
+    (out,) = attention.output
+    branches = {}
+    for branch, inputs in ("then_branch", 4), ("else_branch", 3):
+        node = NodeProto.FromString(attention.SerializeToString())
+        del node.input[inputs:]
+        node.output[0] = f"{out}_{branch}"
+        value = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)
+        branches[branch] = helper.make_graph([node], node.output[0], [], [value])
+    return helper.make_node("If", [f"{mask}_hides"], [out], attention.name, **branches)
 
 
 def _steps_of_gelu(op: Any, values: Any, bias: Any) -> Any:
