@@ -84,7 +84,7 @@ def _scale_rows(graph: onnx.GraphProto) -> None:
             ]
         else:
             nodes.append(node)
-    _put(graph, nodes)
+    put_nodes(graph, nodes)
 
 
 def _scale_tokens(graph: onnx.GraphProto, names: Collection[str]) -> None:
@@ -141,7 +141,7 @@ def _scale_tokens(graph: onnx.GraphProto, names: Collection[str]) -> None:
                 domain=_CONTRIB,
             )
         )
-    _put(graph, nodes)
+    put_nodes(graph, nodes)
 
 
 def _scale(source: str, spread: _Range) -> Iterable[NodeProto]:
@@ -210,7 +210,8 @@ def _is_lookup(node: NodeProto, weights: dict[str, TensorProto]) -> bool:
     return node.input[0] in weights
 
 
-def _put(graph: onnx.GraphProto, nodes: Iterable[NodeProto]) -> None:
+def put_nodes(graph: onnx.GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Give a graph these nodes, some of which may be its own, in place of those that it has."""
     kept = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(kept)

@@ -11,6 +11,8 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper
 from onnxscript.rewriter import pattern, rewrite
 
+from spanwise.exporting.eight_bits import put_nodes
+
 _OPSET = 23  # of the operator `Attention`
 
 
@@ -77,16 +79,15 @@ def _spare_masks(graph: GraphProto) -> None:
     """Let attention choose: its operator copies a mask for every head."""
     nodes: list[NodeProto] = []
     known = set()
-    for original in graph.node:
-        node = NodeProto.FromString(original.SerializeToString())
-        if node.op_type == "Attention":
-            if (mask := node.input[3]) not in known:
-                known.add(mask)
-                nodes += _hides(mask)
-            node = _choice(node, mask)
-        nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    for node in graph.node:
+        if node.op_type != "Attention":
+            nodes.append(node)
+            continue
+        if (mask := node.input[3]) not in known:
+            known.add(mask)
+            nodes += _hides(mask)
+        nodes.append(_choice(node, mask))
+    put_nodes(graph, nodes)
 
 
 def _hides(mask: str) -> list[NodeProto]:
