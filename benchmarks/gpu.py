@@ -34,7 +34,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import nn
 
-if find_spec("spanwise") is None:  # a lent machine has the sources, and nothing installed
+if find_spec("spanwise") is None:  # run from a checkout, with nothing installed
     sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from spanwise.backends import TorchBackend

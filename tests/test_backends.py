@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from contextlib import closing
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,24 +194,49 @@ def test_too_large_a_batch_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Diary:
-    """A backend that can begin, and notes what it does."""
+    """A backend that can begin, and notes what it does; it fails on some sizes of batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, *fails: int) -> None:
         self.events: list[str] = []
+        self.fails = fails
 
     def __call__(self, batch: Batch) -> Logits:
-        return self.begin(batch)()
+        return self.begin(batch).result()
 
-    def begin(self, batch: Batch) -> Callable[[], Logits]:
-        rows = len(batch.example)
-        self.events.append(f"begin {rows}")
+    def begin(self, batch: Batch) -> "Entry":
+        self.events.append(f"begin {len(batch.example)}")
+        return Entry(self, batch)
 
-        def wait() -> Logits:
-            self.events.append(f"wait {rows}")
-            values = np.full(batch.input_ids.shape, rows, np.float32)
-            return Logits(start_logits=values, end_logits=-values)
 
-        return wait
+class Entry:
+    """A batch that is being read."""
+
+    def __init__(self, diary: Diary, batch: Batch) -> None:
+        self.diary, self.batch = diary, batch
+        self.rows = len(batch.example)
+
+    def result(self) -> Logits:
+        self.diary.events.append(f"wait {self.rows}")
+        if self.rows in self.diary.fails:
+            raise ArithmeticError
+        values = np.full(self.batch.input_ids.shape, self.rows, np.float32)
+        return Logits(start_logits=values, end_logits=-values)
+
+    def cancel(self) -> None:
+        self.diary.events.append(f"cancel {self.rows}")
+
+
+class Wrapper:
+    """Hands on what it is not asked itself."""
+
+    def __init__(self, backend: Diary) -> None:
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def __call__(self, batch: Batch) -> Logits:
+        return self.backend(batch)
 
 
 @pytest.mark.parametrize("can_begin", [True, False])
@@ -221,7 +247,7 @@ def test_batches_are_read_in_order_and_begun_one_ahead_where_that_is_possible(
     sizes = [3, 1, 2]
     found = []
     for batch, logits in read_batches(
-        diary if can_begin else diary.__call__, (make_batch(rows) for rows in sizes)
+        diary if can_begin else Wrapper(diary), (make_batch(rows) for rows in sizes)
     ):
         diary.events.append(f"got {len(batch.example)}")
         found.append(float(logits.start_logits[0, 0]))
@@ -230,6 +256,17 @@ def test_batches_are_read_in_order_and_begun_one_ahead_where_that_is_possible(
     ahead = ["begin 3", "begin 1", "wait 3", "got 3", "begin 2", "wait 1", "got 1", "wait 2"]
     assert diary.events == ([*ahead, "got 2"] if can_begin else one_by_one)
     assert list(read_batches(diary, [])) == []
+
+
+def test_what_is_begun_ahead_is_given_up_when_reading_ends_early() -> None:
+    diary = Diary()
+    with closing(read_batches(diary, (make_batch(rows) for rows in (3, 1, 2)))) as read:
+        next(read)
+    assert diary.events == ["begin 3", "begin 1", "wait 3", "cancel 1"]
+    diary = Diary(3)
+    with pytest.raises(ArithmeticError):
+        list(read_batches(diary, (make_batch(rows) for rows in (3, 1, 2))))
+    assert diary.events == ["begin 3", "begin 1", "wait 3", "cancel 1"]
 
 
 # -- fake ----------------------------------------------------------------------------------------

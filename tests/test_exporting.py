@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ from spanwise.evaluation import evaluate, fit_calibration
 from spanwise.exporting import export_model, exporting, parity
 from spanwise.model import load_reader_model, load_training_model, save_model, unexported
 from spanwise.reader import Reader
-from spanwise.schema import Batch, Calibration, Example, Logits
+from spanwise.schema import Batch, Calibration, Example, Floats, Logits
 from spanwise.windows import PairTokenizer, make_windows
 from tests.readers_zoo import EXAMPLES, FAMILIES, PAIRS, SETTINGS, graph_at_hand, save_reader
 from tests.windows_zoo import kind
@@ -195,6 +196,37 @@ def test_logits_are_the_same_to_a_bit_in_any_company(eight_bits: Path) -> None:
             for side in ("start_logits", "end_logits"):
                 own = getattr(alone[number], side)[0]
                 assert getattr(together, side)[row, real].tobytes() == own.tobytes()
+
+
+def test_windows_are_read_ahead_and_given_up(
+    eight_bits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = OnnxBackend(eight_bits / "model.onnx", threads=1)
+    windows = make_windows(EXAMPLES, PairTokenizer.from_folder(eight_bits), SETTINGS.window)
+    batch, other, last = (
+        collate(windows, rows, pad_token_id=0) for rows in ([0, 1, 2, 3], [0, 1], [0])
+    )
+    run, asked, begun, told = backend._run, [], Event(), Event()
+
+    def fail_first(some: Batch, row: int, tokens: slice) -> tuple[Floats, Floats]:
+        asked.append((len(some.example), row))
+        if some is batch:
+            assert (told if row else begun).wait(60)
+            if row == 0:
+                raise RuntimeError("no memory")
+        return run(some, row, tokens)
+
+    monkeypatch.setattr(backend, "_run", fail_first)
+    fails, given_up = backend.begin(batch), backend.begin(other)  # neither waits
+    given_up.cancel()
+    begun.set()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no memory"):
+            fails.result()
+    told.set()
+    backend(last)  # comes after all that was not given up
+    assert asked[0] == (4, 0)
+    assert asked[1:] in ([(1, 0)], [(4, 1), (1, 0)])  # one may begin before the failure is seen
 
 
 def test_eight_bits_that_cost_too_much_are_not_written(

@@ -151,12 +151,12 @@ def test_products_of_as_many_tokens_share_what_stands_for_zero(tmp_path: Path) -
     )
     alone = run(quantized(file), [1, 7, 2])
     model = onnx.load(file)
-    for name, tokens in ("states", "tokens"), ("first", "tokens"):
-        value = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", tokens, WIDTH])
+    for name in ("states", "first"):
+        value = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "", WIDTH])
         model.graph.value_info.append(value)
-    onnx.save(model, file)
-    for tokens, arrays in ("tokens", 1), ("others", 2):  # of another number as far as is known
-        model.graph.value_info[-1].type.tensor_type.shape.dim[1].dim_param = tokens
+    for known, arrays in ((("tokens",) * 2, 1), (("tokens", "others"), 2), (("", ""), 2)):
+        for value, tokens in zip(model.graph.value_info[-2:], known, strict=True):
+            value.type.tensor_type.shape.dim[1].dim_param = tokens
         onnx.save(model, file)
         made = quantized(file)
         kinds = [node.op_type for node in onnx.load(made).graph.node]

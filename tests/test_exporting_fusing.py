@@ -178,12 +178,17 @@ def test_a_mask_is_read_where_it_changes_anything(tmp_path: Path) -> None:
     (choice,) = [node for node in onnx.load(file).graph.node if node.op_type == "If"]
     asked = {a.name: len(a.g.node[0].input) for a in choice.attribute}
     assert asked == {"then_branch": 4, "else_branch": 3}
+    altered = onnx.load(file)  # the branch without a mask gives something else
+    (choice,) = [node for node in altered.graph.node if node.op_type == "If"]
+    (branch,) = [a.g.node[0] for a in choice.attribute if a.name == "else_branch"]
+    (scale,) = [a for a in branch.attribute if a.name == "scale"]
+    scale.f *= 2
     random = np.random.default_rng(0)
     given = {name: random.normal(size=(2, 5, 8)).astype(np.float32) for name in ("q", "k", "v")}
     given |= {"batch": np.array([2]), "tokens": np.array([5])}
     sessions = [
         onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-        for graph in (steps.SerializeToString(), file.read_bytes())
+        for graph in (steps.SerializeToString(), file.read_bytes(), altered.SerializeToString())
     ]
     masks = [np.zeros((2, 1, 5, 5), np.float32) for _ in range(4)]
     masks[1][1, 0, 4, 0] = -1e9  # one key hidden from one token
@@ -191,7 +196,10 @@ def test_a_mask_is_read_where_it_changes_anything(tmp_path: Path) -> None:
     masks[3][0, 0, 2, 1] = 0.5  # a mask may also favour
     outs = []
     for mask in masks:
-        one, other = (session.run(["out"], given | {"mask": mask})[0] for session in sessions)
+        one, other, third = (
+            np.asarray(s.run(["out"], given | {"mask": mask})[0]) for s in sessions
+        )
         np.testing.assert_array_equal(one, other)
-        outs.append(np.asarray(one))
+        assert np.array_equal(other, third) == mask.any()
+        outs.append(one)
     assert all(np.abs(out - outs[0]).max() > 1e-3 for out in outs[1:])

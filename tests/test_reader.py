@@ -4,6 +4,7 @@ import logging
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -28,7 +29,7 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
-from spanwise.backends import FakeBackend, TorchBackend
+from spanwise.backends import Backend, FakeBackend, TorchBackend
 from spanwise.checkpoints import write_settings
 from spanwise.errors import CheckpointError, ConfigError, DataError
 from spanwise.reader import Reader, clip_window
@@ -345,6 +346,40 @@ def test_progress_counts_windows_and_foresees_how_many_they_will_be(
     assert all(done <= total for done, total in calls)
     assert all(total == pytest.approx(sum(batches), rel=0.3) for _, total in calls)
     assert calls[-1] == (sum(batches), sum(batches))
+
+
+def test_what_is_begun_is_given_up_when_the_caller_stops() -> None:
+    def stop(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    reader = fake_reader({"Paris": 8.0}, batch_tokens=1)
+    backend = Ahead(reader.backend)
+    reader.backend = backend
+    with pytest.raises(KeyboardInterrupt) as kept:
+        reader.answer_many([(QUESTION, text) for text in TEXTS], progress=stop)
+    assert kept.tb is not None  # its frames live on
+    assert backend.events == ["begin", "begin", "result", "cancel"]
+
+
+class Ahead:
+    """Notes what becomes of batches."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.events: list[str] = []
+
+    def __call__(self, batch: Batch) -> Logits:
+        self.events.append("call")
+        return self.backend(batch)
+
+    def begin(self, batch: Batch) -> SimpleNamespace:
+        self.events.append("begin")
+
+        def result() -> Logits:
+            self.events.append("result")
+            return self.backend(batch)
+
+        return SimpleNamespace(result=result, cancel=lambda: self.events.append("cancel"))
 
 
 # -- the text around the best span ---------------------------------------------------------------

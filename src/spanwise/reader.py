@@ -5,6 +5,7 @@ This module knows nothing about scores, files of questions or how a reader was t
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -284,11 +285,13 @@ class Reader:
     def _decode(self, texts: Sequence[Example], progress: Progress | None) -> Decoder:
         decoder = Decoder(self.settings.decode, self.settings.calibration)
         done, estimate = 0, _Estimate(texts)
-        for batch, logits in read_batches(self.backend, self._batches(texts, estimate)):
-            decoder.add(batch, logits)
-            done += len(batch.example)
-            if progress is not None:
-                progress(done, estimate.windows)
+        batches = self._batches(texts, estimate)
+        with closing(read_batches(self.backend, batches)) as read:
+            for batch, logits in read:
+                decoder.add(batch, logits)
+                done += len(batch.example)
+                if progress is not None:
+                    progress(done, estimate.windows)
         return decoder
 
     def _doubt(
@@ -327,16 +330,14 @@ class _Estimate:
         self._characters = sum(len(text.context) for text in texts)
         self._reached = np.zeros(len(texts), dtype=np.int64)  # characters of each that are cut
         self._cut = 0  # windows
+        self.windows = 0
 
     def add(self, windows: Windows) -> None:
         self._cut += len(windows)
         ends = np.maximum.reduceat(windows.offsets[:, 1], windows.row_splits[:-1])
         np.maximum.at(self._reached, windows.example, ends)
-
-    @property
-    def windows(self) -> int:
         reached = max(1, int(self._reached.sum()))
-        return max(self._cut, round(self._cut * self._characters / reached))
+        self.windows = max(self._cut, round(self._cut * self._characters / reached))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Exported models, run by ONNX Runtime without PyTorch."""
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,33 @@ _OUTPUTS = ["start_logits", "end_logits"]
 # Its kernel takes a quarter of a window's time, more than the steps that it joins
 # (docs/decisions.md).
 _SLOW = ["SkipLayerNormFusion"]
+
+
+@dataclass(frozen=True)
+class OnnxReading:
+    """A batch of which some windows are read.
+
+    Attributes:
+        logits: of the windows that are; 0 elsewhere.
+        windows: done when they are read.
+    """
+
+    logits: Logits
+    windows: Sequence[Future[None]]
+
+    def result(self) -> Logits:
+        """Wait for the logits; after a failure the other windows are given up."""
+        try:
+            for window in self.windows:
+                window.result()
+        finally:
+            self.cancel()
+        return self.logits
+
+    def cancel(self) -> None:
+        """Give up the windows that are not begun."""
+        for window in self.windows:
+            window.cancel()
 
 
 class OnnxBackend:
@@ -63,13 +91,12 @@ class OnnxBackend:
 
     def __call__(self, batch: Batch) -> Logits:
         """Run the model on each window; logits of padding are 0."""
-        return self.begin(batch)()
+        return self.begin(batch).result()
 
-    def begin(self, batch: Batch) -> Callable[[], Logits]:
+    def begin(self, batch: Batch) -> OnnxReading:
         """As `__call__`, without waiting: a core that is done with a batch goes on with the next.
 
-        Returns:
-            Waits for the logits.
+        Whoever reads many batches calls this (`backends.read_batches`).
         """
         start, end = np.zeros((2, *batch.input_ids.shape), np.float32)
 
@@ -77,13 +104,8 @@ class OnnxBackend:
             tokens = slice(int(batch.attention_mask[row].sum()))  # padding is on the right
             start[row, tokens], end[row, tokens] = self._run(batch, row, tokens)
 
-        rows = self._pool.map(read, range(len(batch.input_ids)))
-
-        def wait() -> Logits:
-            list(rows)
-            return Logits(start_logits=start, end_logits=end)
-
-        return wait
+        windows = [self._pool.submit(read, row) for row in range(len(batch.input_ids))]
+        return OnnxReading(Logits(start_logits=start, end_logits=end), windows)
 
     def _run(self, batch: Batch, row: int, tokens: slice) -> tuple[Floats, Floats]:
         inputs = {
