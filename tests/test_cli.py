@@ -325,6 +325,12 @@ def test_answer_refuses_what_is_no_text(run: Run, tmp_path: Path, reader: Path) 
     assert "not UTF-8" in done.err
     done = run("answer", reader, "-q", " ", "-c", "-", stdin=b"text")
     assert done.status == 1
+    assert "-q ' ': holds nothing to read; ask something" in done.err
+    blank = tmp_path / "blank.txt"
+    blank.write_text(" \n")
+    done = run("answer", reader, "-q", "which ?", "-c", "-", "-c", blank, stdin=b"text")
+    assert done.status == 1
+    assert "blank.txt: holds nothing to read; give some text" in done.err.replace("\n", "")
 
 
 def test_train_takes_flags_and_leaves_a_reader(

@@ -268,6 +268,11 @@ def test_a_calibration_is_fitted_anew_on_the_eight_bits(
     )
     assert done.f1 is not None
     assert done.f1[0] == evaluate(found, EXAMPLES).overall["f1"]
+    floats = Reader.from_pretrained(source)
+    at_stored = evaluate(floats, EXAMPLES)
+    refitted = fit_calibration(EXAMPLES, at_stored.predictions, fitted_on="dev.json")
+    floats.settings = replace(floats.settings, calibration=refitted)
+    assert done.f1[1] == evaluate(floats, EXAMPLES).overall["f1"] != at_stored.overall["f1"]
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -382,7 +382,7 @@ def test_examples_must_be_labelled_and_distinct() -> None:
     unlabelled = Example(id="unlabelled", question="Which?", context="")
     with pytest.raises(DataError, match=r"\(id 'twice'\): 2 questions have this id") as caught:
         score_predictions([question("twice"), question("twice"), unlabelled], {})
-    assert "(id 'unlabelled'): answers is None" in str(caught.value)
+    assert "(id 'unlabelled'): is unlabelled, its answers are None" in str(caught.value)
     with pytest.raises(DataError, match="examples: 0 questions"):
         score_predictions([], {})
 

@@ -293,9 +293,10 @@ def test_a_fault_of_the_hubs_body_is_named(url: str, body: Any, message: str) ->
     [
         ({"question": "which ?"}, "give either context, one text, or contexts"),
         (GOOD | {"contexts": ["a"]}, "give either context, one text, or contexts"),
-        (GOOD | {"topk": 1}, "topk is 1: Extra inputs are not permitted"),
+        (GOOD | {"topk": 1}, "topk is 1: there is no such field"),
         (GOOD | {"question": "\n"}, "holds nothing to read; give some text"),
         ({"question": "which ?", "contexts": ["a", ""]}, "contexts[1] is '': "),
+        ({"question": "which ?", "contexts": []}, "contexts is []: give at least one"),
         (GOOD | {"\ud800": 1}, r"the body is '\ud800': "),
     ],
 )

@@ -32,7 +32,7 @@ def demo(
     """Audit the sample, adapt the builtin reader to it, compare, and answer three questions."""
     from spanwise.training import FitConfig, TrainConfig
 
-    fit = FitConfig(epochs=3, learning_rate=5e-5, max_minutes=1.0)
+    fit = FitConfig(epochs=3, learning_rate=5e-5, max_minutes=3.0)
     sample = Path(__file__).parent.parent / "sample"
     train, dev = str(sample / "train.json"), str(sample / "dev.json")
     with tempfile.TemporaryDirectory() as scratch:

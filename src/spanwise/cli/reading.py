@@ -69,7 +69,13 @@ def answer(
     device: Device = None,
     dtype: Dtype = "float32",
 ) -> None:
-    """Answer a question from one text, or from the best of several."""
+    """Answer a question from one text, or from the best of several.
+
+    Characters are counted as Unicode has them, from 0; a line end may be two, a mark of byte order
+    at the beginning is none.
+    """
+    if not question.strip():
+        raise ConfigError(f"-q {question!r}: holds nothing to read; ask something")
     texts = [_read_text(file) for file in context]
     from spanwise.reader import Reader
 
@@ -118,12 +124,16 @@ def _read_text(name: str) -> str:
     except OSError as error:
         raise ConfigError(f"-c {name}: cannot be read: {error.strerror}") from error
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = (
             f"byte {error.start} ({raw[error.start]:#04x}) is not UTF-8; give plain text in UTF-8"
         )
         raise FormatError([Problem(file=name, place="", id=None, message=message)]) from error
+    if not text.strip():
+        message = "holds nothing to read; give some text"
+        raise FormatError([Problem(file=name, place="", id=None, message=message)])
+    return text
 
 
 def evaluate(

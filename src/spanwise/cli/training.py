@@ -119,6 +119,8 @@ def train(
         stdout.print(f"on {fitted_on}, where its threshold was fitted:", markup=False)
         threshold = trained.calibration.threshold
         stdout.print(score_table(trained.scores, f"the stored threshold {threshold:.3f}"))
+    else:
+        stdout.print("its probabilities are uncalibrated: --dev, or 'spanwise calibrate', fits them")
 
 
 def _run_stages(stages: Sequence[Any], *, resume: bool, began: float) -> "Trained":

@@ -31,7 +31,8 @@ class Exported:
         size: of `model.onnx`, bytes.
         apart: largest difference of the float32 graph's logits from PyTorch's, as a share of the
             largest logit.
-        f1: on the examples given, in eight bits and in PyTorch; None where there were none.
+        f1: on the examples given, in eight bits and in PyTorch, each at a threshold fitted on them
+            if the reader's was fitted; None where there were none.
     """
 
     folder: Path

@@ -67,23 +67,18 @@ def recalibrate(
     Args:
         ours: in eight bits, with the calibration of the other. What is not calibrated stays so.
         theirs: in float32.
-        examples: labelled, with distinct ids.
+        examples: labelled, with distinct ids. What was fitted is fitted on them for both, else
+            what fitting gains would hide what eight bits lose.
         most: F1, in percent, that ours may be below.
 
     Returns:
-        The calibration, and F1 of both, each at its own threshold.
+        The calibration of ours, and F1 of both.
 
     Raises:
         ParityError: ours is further below.
     """
-    report, calibration = evaluate(ours, examples), ours.settings.calibration
-    use_null = ours.settings.decode.use_null
-    found, wanted = report.overall["f1"], evaluate(theirs, examples).overall["f1"]
-    if calibration.fitted_on:
-        on = f"{calibration.fitted_on.removesuffix(_EIGHT_BITS)}{_EIGHT_BITS}"
-        calibration = fit_calibration(examples, report.predictions, fitted_on=on, use_null=use_null)
-        predictions = recalibrated(report.predictions, calibration, use_null=use_null)
-        found = score_spans(examples, predictions, threshold=calibration.threshold)["f1"]
+    calibration, found = _refitted(ours, examples)
+    _, wanted = _refitted(theirs, examples)
     if found < wanted - most:
         raise ParityError(
             f"in eight bits F1 is {found:.2f} on {len(examples)} questions, in float32 "
@@ -91,6 +86,19 @@ def recalibrate(
             "(--max-f1-drop). Nothing was written"
         )
     return calibration, (found, wanted)
+
+
+def _refitted(reader: Reader, examples: Sequence[Example]) -> tuple[Calibration, float]:
+    """A calibration for eight bits, if the reader has one, and F1 with it."""
+    report, calibration = evaluate(reader, examples), reader.settings.calibration
+    if not calibration.fitted_on:
+        return calibration, report.overall["f1"]
+    use_null = reader.settings.decode.use_null
+    on = f"{calibration.fitted_on.removesuffix(_EIGHT_BITS)}{_EIGHT_BITS}"
+    calibration = fit_calibration(examples, report.predictions, fitted_on=on, use_null=use_null)
+    predictions = recalibrated(report.predictions, calibration, use_null=use_null)
+    scores = score_spans(examples, predictions, threshold=calibration.threshold)
+    return calibration, scores["f1"]
 
 
 def _batch(random: np.random.Generator, rows: int, tokens: int, vocabulary: int) -> Batch:

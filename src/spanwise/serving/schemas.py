@@ -145,6 +145,12 @@ class Info(BaseModel):
     limits: dict[str, int | float]
 
 
+_WORDS = {  # in place of those that speak of the classes behind a request
+    "extra_forbidden": "there is no such field",
+    "model_attributes_type": "give an object with fields",
+    "too_short": "give at least one",
+}
+
 _show = reprlib.Repr()
 _show.maxstring = _show.maxother = 60
 
@@ -163,7 +169,8 @@ def faults(errors: Iterable[Mapping[str, Any]]) -> str:
         elif error["type"] == "value_error":
             lines.append(f"{place}: {error['ctx']['error']}")
         else:
-            lines.append(f"{place} is {_show.repr(error.get('input'))}: {error['msg']}")
+            words = _WORDS.get(error["type"], error["msg"])
+            lines.append(f"{place} is {_show.repr(error.get('input'))}: {words}")
     return "\n".join(dict.fromkeys(lines[:20]))
 
 
