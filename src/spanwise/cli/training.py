@@ -120,7 +120,9 @@ def train(
         threshold = trained.calibration.threshold
         stdout.print(score_table(trained.scores, f"the stored threshold {threshold:.3f}"))
     else:
-        stdout.print("its probabilities are uncalibrated: --dev, or 'spanwise calibrate', fits them")
+        stdout.print(
+            "its probabilities are uncalibrated: --dev, or 'spanwise calibrate', fits them"
+        )
 
 
 def _run_stages(stages: Sequence[Any], *, resume: bool, began: float) -> "Trained":

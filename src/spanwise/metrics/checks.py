@@ -64,7 +64,9 @@ def _example_problems(
             yield problem(_EXAMPLES, key, f"{count} questions have this id; make ids unique")
     for example in examples:
         if example.answers is None:
-            message = "is unlabelled, its answers are None: label it, with () or [] if there is no answer"
+            message = (
+                "is unlabelled, its answers are None: label it, with () or [] if there is no answer"
+            )
             yield problem(_EXAMPLES, example.id, message)
         elif rules == "1.1" and not example.answers:
             message = "has no answer, which the rules 1.1 do not know; use the rules 2.0"
