@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from spanwise.errors import AlignmentError, ConfigError, FormatError
 from spanwise.evaluation import evaluate
 from spanwise.model import load_reader_model, load_training_model
 from spanwise.reader import Reader
-from spanwise.schema import Calibration, Example, Gold, WindowSettings
+from spanwise.schema import Calibration, Example, Gold, Prediction, WindowSettings
 from spanwise.training import (
     DecodeConfig,
     FitConfig,
@@ -33,6 +33,7 @@ from spanwise.training import (
 )
 from spanwise.training.epochs import _rank
 from spanwise.training.fitting import Batches, MaskedModel, make_schedule, span_loss
+from spanwise.training.scoring import DevReader
 from spanwise.windows import PairTokenizer, make_windows
 from tests.conftest import make_colours
 
@@ -323,6 +324,25 @@ def test_within_a_time_limit_the_last_thing_is_to_score_what_was_learnt(recipe: 
     *_, last = lines = metrics(trained.folder)
     assert "dev" in last
     assert last["epoch"] >= max(line.get("epoch", 0) for line in lines)
+
+
+@pytest.mark.parametrize("minutes", [1e-4, 10])
+def test_what_scoring_takes_is_foreseen_from_some_text(
+    minutes: float, recipe: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = []
+    read = DevReader._read
+
+    def noted(self: DevReader, examples: Sequence[Example]) -> list[Prediction]:
+        sizes.append(len(examples))
+        return read(self, examples)
+
+    monkeypatch.setattr(DevReader, "_read", noted)
+    dev = [replace(x, context=x.context.ljust(10_000, ".")) for x in make_colours(5, seed=3)]
+    fit = FitConfig(epochs=1, max_minutes=minutes, precision="fp32", batch_size=4)
+    train(recipe(make_colours(8, seed=15), dev, fit=fit))
+    assert sizes == [3, 5]
+    assert ("the time allowed does not leave: one step" in caplog.text) == (minutes < 1)
 
 
 def test_the_learning_rate_falls_to_zero_by_steps_or_by_time() -> None:

@@ -154,6 +154,13 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             torch.manual_seed(self.config.fit.seed + rank)
         if self.clock.is_limited:
             self.clock.reserve = self._foresee_end()
+            if self.clock.left() < 0 and self._is_first:
+                logger.warning(
+                    "scoring and saving will take some %.0f s, which the time allowed does not "
+                    "leave: one step is learnt from, and the run takes longer; allow more, or "
+                    "give less in dev",
+                    self.clock.reserve,
+                )
         self.clock.start_steps()
         self._saved = time.monotonic()
 

@@ -5,6 +5,7 @@ This module knows nothing about scores or steps.
 
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from operator import itemgetter
 
 import torch
@@ -21,7 +22,7 @@ from spanwise.schema import Example, Logits, Prediction, ReaderSettings
 from spanwise.states import States, encode_states
 from spanwise.windows import PairTokenizer, make_windows
 
-_FEW = 32  # questions that are read to learn how fast all will be
+_FEW = 25_000  # characters of context that are read to learn how long all will take
 
 
 class DevReader:
@@ -75,12 +76,13 @@ class DevReader:
         """Seconds that all questions will take, from reading some of them."""
         if not self._own:
             return 0.0
-        few = self._own[:_FEW] if self._states is None else self._own
         began = time.monotonic()
-        if self._states is None:
-            self._read(few)
-        else:
+        if self._states is not None:
             self._read_states(self._states)
+            return time.monotonic() - began
+        before = accumulate((len(example.context) for example in self._own), initial=0)
+        few = [example for example, size in zip(self._own, before, strict=False) if size < _FEW]
+        self._read(few)
         characters = [sum(len(e.context) for e in examples) for examples in (self._own, few)]
         return (time.monotonic() - began) * characters[0] / characters[1]
 
