@@ -64,7 +64,12 @@ def test_a_recipe_names_unknown_and_missing_settings_all_at_once(tmp_path: Path)
     with pytest.raises(ConfigError) as caught:
         read_recipe(file, {"window.size": "3"})
     text = str(caught.value)
-    for part in ("modell is unknown", "fit.epoch is unknown", "window.size is unknown", "--out"):
+    for part in (
+        "modell is unknown",
+        "fit.epoch is unknown; is it fit.epochs?",
+        "window.size is unknown",
+        "--out",
+    ):
         assert part in text
 
 

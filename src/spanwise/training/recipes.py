@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -159,6 +160,9 @@ def _unknown(name: str) -> str:
         for entry, kind in kinds_of(TrainConfig).items()
         for key in (kinds_of(kind) if is_dataclass(kind) else [""])
     ]
+    keys = {entry.rpartition(".")[2]: entry for entry in known}
+    if near := get_close_matches(name.rpartition(".")[2], keys, n=1):
+        return f"{name} is unknown; is it {keys[near[0]]}? --settings lists all"
     return f"{name} is unknown; known are {', '.join(known)}"
 
 
