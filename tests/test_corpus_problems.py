@@ -289,7 +289,7 @@ FAULTY_FILES: dict[str, tuple[bytes, str, str]] = {
     "semicolons": (
         b"id;question;context\n1;q?;c\n",
         "",
-        "is read as one column: put commas in place of ';'",
+        "context=NAME. If ';' is between columns, put commas there, and texts in quotes",
     ),
     "doubled column": (b"id,question,context,id\n", "", "has more than one column 'id'"),
     "CSV cut in a field": (

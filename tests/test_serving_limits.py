@@ -339,6 +339,14 @@ def test_hostile_bodies_are_the_clients_fault(url: str, path: str, body: bytes) 
     )
 
 
+def test_a_body_in_another_encoding_is_told(url: str) -> None:
+    body = b'{"question": "which ?", "context": "the red caf\xe9"}'
+    response = httpx.post(
+        f"{url}/v1/answer", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert "cannot be read: no text, or JSON" in refused(response, 400, "bad_request")
+
+
 def test_control_characters_are_text(url: str) -> None:
     body = GOOD | {"context": "\0 the red\x7f lamp \u2028"}
     found = httpx.post(f"{url}/v1/answer", json=body).json()

@@ -342,7 +342,8 @@ def test_what_scoring_takes_is_foreseen_from_some_text(
     fit = FitConfig(epochs=1, max_minutes=minutes, precision="fp32", batch_size=4)
     train(recipe(make_colours(8, seed=15), dev, fit=fit))
     assert sizes == [3, 5]
-    assert ("the time allowed does not leave: one step" in caplog.text) == (minutes < 1)
+    warned = "less is left than scoring and saving take" in caplog.text
+    assert warned == ("allow more, or give less in dev" in caplog.text) == (minutes < 1)
 
 
 def test_the_learning_rate_falls_to_zero_by_steps_or_by_time() -> None:

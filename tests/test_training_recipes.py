@@ -67,7 +67,7 @@ def test_a_recipe_names_unknown_and_missing_settings_all_at_once(tmp_path: Path)
     for part in (
         "modell is unknown",
         "fit.epoch is unknown; is it fit.epochs?",
-        "window.size is unknown",
+        "window.size is unknown; known are",
         "--out",
     ):
         assert part in text

@@ -96,7 +96,8 @@ class OnnxBackend:
     def begin(self, batch: Batch) -> OnnxReading:
         """As `__call__`, without waiting: a core that is done with a batch goes on with the next.
 
-        Whoever reads many batches calls this (`backends.read_batches`).
+        Whoever reads many batches calls this (`backends.read_batches`), so this is what a subclass
+        has to override.
         """
         start, end = np.zeros((2, *batch.input_ids.shape), np.float32)
 

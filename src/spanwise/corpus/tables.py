@@ -58,14 +58,16 @@ def read_table(table: Table, intake: Intake, columns: Mapping[str, str]) -> None
 def _check_header(table: Table, names: Mapping[str, str], needed: set[str]) -> None:
     missing = [name for field, name in names.items() if field in needed and name not in table.names]
     if missing:
-        mend = (
-            "Name those that stand for id, question, context, title or answers: "
-            "--columns question=NAME,context=NAME"
-        )
-        if len(table.names) == 1 and (between := set(";\t|") & set(table.names[0])):
-            mend = f"It is read as one column: put commas in place of {listing(between)}"
+        mend = ""
+        if len(table.names) == 1 and (between := sorted(set(";\t|") & set(table.names[0]))):
+            mend = (
+                f". If {listing(between)} is between columns, put commas there, and texts in quotes"
+            )
         raise UnreadableError(
-            "", f"has no column {listing(missing)}; its columns are {listing(table.names)}. {mend}"
+            "",
+            f"has no column {listing(missing)}; its columns are {listing(table.names)}. "
+            "Name those that stand for id, question, context, title or answers: "
+            f"--columns question=NAME,context=NAME{mend}",
         )
     if twice := [name for name in names.values() if table.names.count(name) > 1]:
         raise UnreadableError("", f"has more than one column {listing(twice)}: rename all but one")

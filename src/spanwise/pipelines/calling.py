@@ -278,7 +278,7 @@ def _pair_of(item: Any) -> tuple[str, str]:
     for name in ("question", "context"):
         if not isinstance(item[name], str) or not item[name].strip():
             message = f"{name} is {item[name]!r:.80}; give some text"
-            if isinstance(item[name], list | tuple):
+            if name == "context" and isinstance(item[name], list | tuple):
                 message += ", and several beside as many questions"
             raise FormatError([Problem(file="pipeline", place="", id=None, message=message)])
     return item["question"], item["context"]

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 KINDS: Mapping[int, tuple[str, str]] = {
-    400: ("bad_request", "The body is not UTF-8, or its JSON is nested too deep to be read."),
+    400: (
+        "bad_request",
+        "The body cannot be read: no text, or JSON nested too deep or with too long a number.",
+    ),
     401: ("unauthorized", "The bearer token is missing or wrong."),
     404: ("not_found", "There is nothing at this path."),
     405: ("method_not_allowed", "The path takes another method."),

@@ -156,11 +156,10 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             self.clock.reserve = self._foresee_end()
             if self.clock.left() < 0 and self._is_first:
                 logger.warning(
-                    "scoring and saving will take some %.0f s, which the time allowed does not "
-                    "leave: one step is learnt from, and the run takes longer; allow more, or "
-                    "give less in dev",
-                    self.clock.reserve,
-                )
+                    "of the time allowed less is left than scoring and saving take, some %.0f s: "
+                    "one more step, and the run takes longer; allow more%s",
+                    self.clock.reserve, ", or give less in dev" if self.dev.examples else "",
+                )  # fmt: skip
         self.clock.start_steps()
         self._saved = time.monotonic()
 

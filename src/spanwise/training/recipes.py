@@ -160,9 +160,8 @@ def _unknown(name: str) -> str:
         for entry, kind in kinds_of(TrainConfig).items()
         for key in (kinds_of(kind) if is_dataclass(kind) else [""])
     ]
-    keys = {entry.rpartition(".")[2]: entry for entry in known}
-    if near := get_close_matches(name.rpartition(".")[2], keys, n=1):
-        return f"{name} is unknown; is it {keys[near[0]]}? --settings lists all"
+    if near := get_close_matches(name, known, n=1, cutoff=0.85):
+        return f"{name} is unknown; is it {near[0]}? --settings lists all"
     return f"{name} is unknown; known are {', '.join(known)}"
 
 
