@@ -119,3 +119,27 @@ def test_a_killed_worker_ends_the_run_and_a_killed_run_ends_its_workers(
     assert not list(alive(workers))
     run(model, table, out)
     assert read_folder(out) == read_folder(tmp_path / "whole")
+
+
+def test_ctrl_c_ends_a_run_and_its_workers_at_once(model: Path, tmp_path: Path) -> None:
+    """The second comes while the first is heeded, as of somebody who sees nothing happen."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core: there are no worker processes")
+    rows = [row | {"context": row["context"] * 1000} for row in make_rows(300)]
+    table = write_lines(tmp_path / "long.jsonl", rows)
+    out = tmp_path / "out"
+    with start(model, table, out) as process:
+        while len(children(process.pid)) < 3:  # two workers, and what tracks their semaphores
+            time.sleep(0.01)
+        workers = children(process.pid)
+        time.sleep(4)  # in the middle of chunks, each of which takes longer
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode in {130, -signal.SIGINT}, said
+    assert "parts that are written are kept; the same command goes on" in said
+    deadline = time.monotonic() + 30
+    while any(alive(workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not list(alive(workers))

@@ -159,6 +159,34 @@ def test_audit_strict_is_status_1_and_fix_mends(run: Run, tmp_path: Path) -> Non
     assert read_examples(fixed)[0].answers == (Gold(text="red", start=4, end=7),)
 
 
+def test_a_repair_says_what_it_leaves_out_and_writes_what_its_name_says(
+    run: Run, tmp_path: Path
+) -> None:
+    file, fixed = tmp_path / "data.jsonl", tmp_path / "fixed.jsonl"
+    row = {"id": "a", "question": "which?", "context": "the red lamp", "answers": []}
+    rows = [row, row | {"question": "and which?"}, row | {"id": "b", "question": ""}]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    done = run("audit", file, "--fix", fixed)
+    assert "0 changes; 1 questions in" in done.err
+    assert "what could not be read is not in it: 2 problems" in done.err
+    assert "let the name end in .json or .jsonl" in run("audit", file, "--fix", "fixed.csv").err
+    assert not Path("fixed.csv").exists()
+
+
+def test_data_is_not_written_over(run: Run, tmp_path: Path, data: Path, reader: Path) -> None:
+    copied = Path(shutil.copy(data, tmp_path / "copy.json"))
+    for command in (
+        ("audit", copied, "--fix", copied),
+        ("audit", copied, "--html", copied),
+        ("evaluate", reader, copied, "--predictions", copied),
+        ("evaluate", reader, copied, "--html", copied),
+    ):
+        done = run(*command)
+        assert done.status == 1
+        assert f"{command[-2]} '{copied}': is read as data and would be lost" in done.err
+    assert copied.read_bytes() == data.read_bytes()
+
+
 def test_audit_of_nothing_readable_is_status_1(run: Run, tmp_path: Path) -> None:
     fixed = tmp_path / "fixed.json"
     done = run("audit", tmp_path / "none.json", tmp_path / ":x:", "--fix", fixed)
@@ -314,6 +342,17 @@ def test_output_suits_the_encoding_of_stdout(
         if options:
             quotes = {answer["text"] for answer in json.loads(raw.getvalue())["answers"]}
             assert "\N{GRINNING FACE} :x:" in quotes
+
+
+def test_answer_takes_one_question_and_texts_by_their_flag(run: Run, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("The mill was built by Ada Green.")
+    done = run("answer", "-q", "who?", "-q", "what?", "-c", text)
+    assert (done.status, done.out) == (1, "")
+    assert "-q is given 2 times; ask one question a call" in done.err
+    done = run("answer", "-q", "who?", "-c", text, text)
+    assert (done.status, done.out) == (1, "")
+    assert "stands where the model does; give each text its own -c" in done.err
 
 
 def test_answer_refuses_what_is_no_text(run: Run, tmp_path: Path, reader: Path) -> None:

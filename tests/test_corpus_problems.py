@@ -327,6 +327,26 @@ FAULTY_FILES: dict[str, tuple[bytes, str, str]] = {
         "line 2",
         "which is neither JSON nor a Python literal",
     ),
+    "an answer that is a number": (
+        b"id,question,context,answers\n1,q?,c,214\n",
+        "line 2",
+        "'answers' is '214': write it as {\"text\": [",
+    ),
+    "an answer that looks like two numbers": (
+        b'id,question,context,answers\n1,q?,c,"2,860"\n',
+        "line 2",
+        "'answers' is '2,860': write it as {\"text\": [",
+    ),
+    "no ids": (
+        b"question,context,answers\nq?,c,\n",
+        "",
+        "--columns question=NAME,context=NAME; without ids, number the rows in a column",
+    ),
+    "answers without places": (
+        b'{"id": "1", "question": "q?", "context": "c", "answers": {"text": ["c"]}}',
+        "line 1",
+        "a start that is not known may be 0: 'spanwise audit FILE --fix OUT' finds the text",
+    ),
     "a start that Python cannot print": (
         b'id,question,context,answers\n1,q?,c,"[{""text"": ""c"", ""answer_start"": 0x'
         + b"f" * 9999
@@ -438,6 +458,7 @@ def test_long_values_are_shortened(tmp_path: Path) -> None:
     assert all(len(str(problem)) < 450 + len(str(tmp_path)) for problem in problems)
 
 
+UNPLACED = "a start that is not known may be 0: 'spanwise audit FILE --fix OUT' finds the text"
 NO_ANSWERS = "neither a list nor an object with the lists 'text' and 'answer_start', of one length"
 
 
@@ -449,7 +470,7 @@ def test_parquet_of_other_types_is_told(tmp_path: Path) -> None:
         "'id' is 1.5, not a text",
         "'question' is None, not a text",
         "'context' is b'bytes', not a text",
-        "'answers' is 3, " + NO_ANSWERS,
+        f"'answers' is 3, {NO_ANSWERS}; {UNPLACED}",
     ]
 
 

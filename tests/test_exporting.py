@@ -363,3 +363,19 @@ def test_somebody_elses_folder_is_left_alone(reader: Path, tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="not written by spanwise"):
         export_model(reader, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_only_an_export_is_replaced(reader: Path, exported: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(reader, tmp_path / "run"))
+    with pytest.raises(ConfigError, match="run is the model's own folder; name another"):
+        export_model(run, run)
+    with pytest.raises(ConfigError, match=r"run holds model\.safetensors, which is no export's"):
+        export_model(reader, run)
+    assert sorted(f.name for f in run.iterdir()) == sorted(f.name for f in reader.iterdir())
+    old = Path(shutil.copytree(exported, tmp_path / "old"))
+    (old / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"old holds notes\.txt, which is no export's"):
+        export_model(reader, old)
+    (old / "notes.txt").unlink()
+    (old / "model.onnx").write_bytes(b"")
+    assert export_model(reader, old).size > 0

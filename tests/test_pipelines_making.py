@@ -32,12 +32,13 @@ def test_a_model_that_is_nowhere_is_named() -> None:
         pipeline(model="no such/place at all")
 
 
-def test_a_model_in_memory_is_taken_with_its_tokenizer() -> None:
+def test_a_model_in_memory_is_taken_with_its_tokenizer(caplog: pytest.LogCaptureFixture) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=make_tokenizer(), cls_token="[CLS]", pad_token="[PAD]"
     )
     made = pipeline("question-answering", random_model(), tokenizer=tokenizer, device=-1)
     assert made.reader.settings.window.max_length == 48
+    assert "its probabilities are uncalibrated; model=FOLDER takes what its" in caplog.text
     found = made(question=QUESTION, context=CONTEXT, max_seq_len=4000)  # cut to the positions
     assert CONTEXT[found["start"] : found["end"]] == found["answer"]
 

@@ -408,6 +408,12 @@ def test_a_second_look_adds_the_margin_of_null_in_the_sentence_of_the_best_span(
         assert_same_spans(first, second)
 
 
+def test_a_second_look_repeats_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    settings = looking(replace(SETTINGS, window=replace(SETTINGS.window, max_question_tokens=1)), 1)
+    assert Reader(TorchBackend(bert(), device="cpu"), TOKENIZER, settings).answer(QUESTION, TEXTS)
+    assert len([message for message in caplog.messages if "were cut there" in message]) == 1
+
+
 def assert_same_spans(one: Prediction, other: Prediction) -> None:
     assert [(a.text, a.score) for a in one.answers] == [(a.text, a.score) for a in other.answers]
 

@@ -458,6 +458,13 @@ def test_findings_of_a_folder_have_their_questions() -> None:
     assert (item["question"], item["note"]) == ("which right ?", "set/a.json: is off")
 
 
+def test_a_repeated_id_does_not_show_the_question_that_had_it_first() -> None:
+    problem = Problem(file="set/a.json", place="line 6", id="right", message="stands twice")
+    scans = {"set": make_scan(EXAMPLES[4], problems=(problem,))}
+    (item,) = data_of(audit_page(audit_examples(scans), scans))["lists"]["findings"]["items"]
+    assert (item["id"], item["question"]) == ("line 6 right", "")
+
+
 def test_an_audit_without_a_tokenizer_counts_characters(painted: dict[str, Axes]) -> None:
     scans = {"a.json": make_scan(*EXAMPLES)}
     page = audit_page(audit_examples(scans), scans)

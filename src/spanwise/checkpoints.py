@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.util import find_spec
@@ -119,6 +119,35 @@ def check_target(path: str | Path) -> None:
         raise ConfigError(
             f"{target} is not empty and holds no {SETTINGS_FILE}, so it was not written by "
             "spanwise and is not replaced; name a new folder, or empty this one"
+        )
+
+
+def check_replaceable(out: Path, model: Path, *, is_ours: Callable[[str], bool], what: str) -> None:
+    """Refuse to replace anything but what was written there before.
+
+    `check_target` alone lets a run folder go, which holds `spanwise.json` too.
+
+    Args:
+        out: folder to write.
+        model: folder of the model that it is made from.
+        is_ours: whether a file of this name may be what was written there before.
+        what: is written, as messages call it.
+
+    Raises:
+        ConfigError: something else stands there.
+    """
+    check_target(out)
+    if out.resolve() == model.resolve():
+        raise ConfigError(f"{out} is the model's own folder; name another")
+    foreign = [
+        file.name
+        for file in (sorted(out.iterdir()) if out.is_dir() else ())
+        if not is_ours(file.name)
+    ]
+    if foreign:
+        raise ConfigError(
+            f"{out} holds {', '.join(foreign[:3])}, which is no {what}'s, and is not replaced; "
+            "name a new folder"
         )
 
 

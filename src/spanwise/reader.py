@@ -282,10 +282,12 @@ class Reader:
         doubt = self._doubt(asked, decoder.predictions(ids, contexts, top_k=1))
         return decoder.predictions(ids, contexts, top_k=top_k, doubt=doubt)
 
-    def _decode(self, texts: Sequence[Example], progress: Progress | None) -> Decoder:
+    def _decode(
+        self, texts: Sequence[Example], progress: Progress | None, *, warns: bool = True
+    ) -> Decoder:
         decoder = Decoder(self.settings.decode, self.settings.calibration)
         done, estimate = 0, _Estimate(texts)
-        batches = self._batches(texts, estimate)
+        batches = self._batches(texts, estimate, warns=warns)
         with closing(read_batches(self.backend, batches)) as read:
             for batch, logits in read:
                 decoder.add(batch, logits)
@@ -312,13 +314,17 @@ class Reader:
                 around = sentence_around(text, *place, before=1)
                 doubt[n] = decode.missing_name * missing_names(question.question, around)
         if decode.second_look and sentences:
-            margins = self._decode(list(sentences.values()), None).null_margins(len(sentences))
+            again = self._decode(list(sentences.values()), None, warns=False)
+            margins = again.null_margins(len(sentences))
             doubt[list(sentences)] += decode.second_look * margins
         return doubt
 
-    def _batches(self, texts: Sequence[Example], estimate: "_Estimate") -> Iterator[Batch]:
+    def _batches(
+        self, texts: Sequence[Example], estimate: "_Estimate", *, warns: bool
+    ) -> Iterator[Batch]:
         """Cut, sort and pad the windows of one part of the texts after another."""
-        for windows in stream_windows(texts, self.tokenizer, self.settings.window):
+        window = self.settings.window
+        for windows in stream_windows(texts, self.tokenizer, window, warns=warns):
             estimate.add(windows)
             yield from self._batcher.batches(windows)
 

@@ -8,15 +8,18 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from operator import itemgetter
 from pathlib import Path
-from threading import Thread, local
+from threading import Thread
+from types import SimpleNamespace
 
 from spanwise.bulk.config import BulkConfig, Job, prepare_job
 from spanwise.bulk.contexts import build_index
@@ -31,8 +34,11 @@ logger = logging.getLogger("spanwise")
 Progress = Callable[[int, int], None]
 """Called with rows done, those of an earlier run too, and rows in all."""
 
+Chunks = Iterable[tuple[int, list[Row]]]
+"""Parts' numbers and rows of theirs."""
+
 _LEAST = 256  # rows that are worth the start of a process
-_here = local()  # what the one worker of this process, or thread, answers with
+_here = SimpleNamespace()  # what the worker of this process answers with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,7 @@ def answer_table(
 def answer_part(job: Job, output: Output, part: int, worker: Worker) -> Receipt:
     """Answer one part and write it."""
     rows = read_rows(job.files, job.part_range(part), job.names.values())
-    return _write(output, part, map(worker, cut_chunks(rows)))
+    return _write(output, part, map(worker, cut_chunks(rows, job.backend)))
 
 
 def _index_contexts(job: Job, output: Output) -> Path | None:
@@ -137,18 +143,16 @@ def _answer_here(job: Job, output: Output, contexts: Path | None, progress: Prog
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = max(-(-(job.rows - done) // _LEAST), 1)
     processes = min(cores or 1, most) if job.backend == "onnx" else 1
-    executor = _make_executor(job, contexts, processes)
     try:
-        answered = count(_in_order(executor, _chunks(job, todo), ahead=2 * processes))
-        for part, chunks in groupby(answered, key=itemgetter(0)):
-            _write(output, part, (chunk for _, chunk in chunks))
+        with _workers(job, contexts, processes) as answer:
+            answered = count(answer(_chunks(job, todo)))
+            for part, chunks in groupby(answered, key=itemgetter(0)):
+                _write(output, part, (chunk for _, chunk in chunks))
     except BrokenProcessPool as error:
         raise SpanwiseError(
             "a worker process was killed, perhaps by a system out of memory. What is done is kept: "
             "run the same command again"
         ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def _write(output: Output, part: int, chunks: Iterable[Answered]) -> Receipt:
@@ -161,20 +165,44 @@ def _write(output: Output, part: int, chunks: Iterable[Answered]) -> Receipt:
     return output.write_part(part, pa.concat_tables(tables), rejected)
 
 
-def _chunks(job: Job, todo: Sequence[int]) -> Iterator[tuple[int, list[Row]]]:
+def _chunks(job: Job, todo: Sequence[int]) -> Chunks:
     """The chunks of parts; parts in a row are read in one go, as gzip has no way to its middle."""
     for _, run in groupby(enumerate(todo), key=lambda pair: pair[1] - pair[0]):
         parts = [part for _, part in run]
         rows = range(job.part_range(parts[0]).start, job.part_range(parts[-1]).stop)
         read = read_rows(job.files, rows, job.names.values())
         for part, group in groupby(read, key=lambda row: row.number // job.config.part_rows):
-            for chunk in cut_chunks(group):
+            for chunk in cut_chunks(group, job.backend):
                 yield part, chunk
 
 
-def _in_order(
-    executor: Executor, chunks: Iterable[tuple[int, list[Row]]], *, ahead: int
-) -> Iterator[tuple[int, Answered]]:
+@contextmanager
+def _workers(
+    job: Job, contexts: Path | None, processes: int
+) -> Iterator[Callable[[Chunks], Iterator[tuple[int, Answered]]]]:
+    """Yield what answers chunks in their order; an error, or Ctrl-C, ends it in their middle."""
+    if processes == 1:
+        worker = Worker(job, contexts)
+        yield lambda chunks: ((part, worker(chunk)) for part, chunk in chunks)
+        return
+    context = get_context("spawn")  # a fork would copy locks that other threads hold
+    end, ours = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(
+        processes,
+        mp_context=context,
+        initializer=_enter_process,
+        initargs=(job, contexts, end),
+    )
+    try:
+        yield partial(_in_order, executor, ahead=2 * processes)
+    except BaseException:
+        ours.close()  # or they would go on to the end of chunks that nobody waits for
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _in_order(executor: Executor, chunks: Chunks, *, ahead: int) -> Iterator[tuple[int, Answered]]:
     """Answer chunks at the same time, and yield them in their order; few are ever in memory."""
     waiting: deque[tuple[int, Future[Answered]]] = deque()
     for part, chunk in chunks:
@@ -186,34 +214,18 @@ def _in_order(
         yield part, future.result()
 
 
-def _make_executor(job: Job, contexts: Path | None, processes: int) -> Executor:
-    if processes == 1:
-        return ThreadPoolExecutor(1, initializer=_enter, initargs=(job, contexts, None))
-    return ProcessPoolExecutor(
-        processes,
-        mp_context=get_context("spawn"),  # a fork would copy locks that other threads hold
-        initializer=_enter_process,
-        initargs=(job, contexts, 1),
-    )
-
-
-def _enter(job: Job, contexts: Path | None, threads: int | None) -> None:
-    _here.load = partial(Worker, job, contexts, threads=threads)
-
-
-def _enter_process(job: Job, contexts: Path | None, threads: int) -> None:
+def _enter_process(job: Job, contexts: Path | None, end: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     logger.setLevel(logging.ERROR)
-    Thread(target=_end_with_parent, daemon=True).start()
-    _enter(job, contexts, threads)
+    Thread(target=_end_with, args=(end,), daemon=True).start()
+    _here.load = partial(Worker, job, contexts, threads=1)
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it is killed; it would wait for rows for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with(line: Connection) -> None:
+    """End this process with the other end of a line: closed, or of a process that was killed."""
+    with suppress(EOFError, OSError):
+        line.recv()
+    os._exit(1)
 
 
 def _answer(rows: list[Row]) -> Answered:

@@ -19,7 +19,8 @@ from spanwise.errors import DataError
 from spanwise.reader import Reader
 from spanwise.schema import Prediction
 
-_ROWS = 256  # of a chunk
+# Rows of a chunk. An exported model reads one window a call and batches nothing.
+_ROWS = {"onnx": 64, "torch": 256}
 _CHARACTERS = 1 << 20  # of a chunk with long texts
 
 
@@ -56,14 +57,19 @@ def answer_schema() -> Any:
     )
 
 
-def cut_chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Cut rows into what is answered at once: few enough to hold, enough to batch well."""
+def cut_chunks(rows: Iterable[Row], backend: str) -> Iterator[list[Row]]:
+    """Cut rows into what is answered at once: few enough to hold, enough to batch well.
+
+    Args:
+        rows: of one part.
+        backend: one of `reader.BACKENDS`.
+    """
     chunk: list[Row] = []
     size = 0
     for row in rows:
         chunk.append(row)
         size += sum(len(value) for value in row.fields.values() if isinstance(value, str | bytes))
-        if len(chunk) >= _ROWS or size >= _CHARACTERS:
+        if len(chunk) >= _ROWS[backend] or size >= _CHARACTERS:
             yield chunk
             chunk, size = [], 0
     if chunk:

@@ -118,7 +118,7 @@ def _progress() -> "Iterator[Advance]":
         try:
             yield show
         except KeyboardInterrupt:
-            stderr.print("what is done is kept; the same command goes on")
+            stderr.print("parts that are written are kept; the same command goes on")
             raise
 
 

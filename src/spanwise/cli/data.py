@@ -95,9 +95,9 @@ def audit(
     if show and as_json:
         raise typer.BadParameter("--show is for people; leave it out, or --json")
     if fix is not None:
-        prepare_file("--fix", fix)
+        _prepare_fix(fix, data)
     if html is not None:
-        prepare_file("--html", html)
+        prepare_file("--html", html, read=data)
         from spanwise.reporting import audit_page
     names = parse_columns(columns)
     scans = {source: scan_examples(source, columns=names) for source in data}
@@ -127,12 +127,22 @@ def audit(
         write_whole(html, page)
         stderr.print(f"report written to {html}", markup=False)
     if fix is not None:
-        _write_repaired(examples, fix)
+        unread = sum(not problem.alignment for scan in scans.values() for problem in scan.problems)
+        _write_repaired(examples, fix, unread=unread)
     if strict and found.has_faults:
         raise typer.Exit(1)
 
 
-def _write_repaired(examples: Sequence[Example], file: Path) -> None:
+def _prepare_fix(fix: Path, data: Sequence[str]) -> None:
+    prepare_file("--fix", fix, read=data)
+    if fix.suffix not in {".json", ".jsonl"}:
+        raise ConfigError(
+            f"--fix {str(fix)!r}: repaired data is SQuAD JSON or JSONL; let the name end in .json "
+            "or .jsonl"
+        )
+
+
+def _write_repaired(examples: Sequence[Example], file: Path, *, unread: int) -> None:
     from spanwise.auditing import repair_examples
     from spanwise.corpus import write_examples
 
@@ -143,6 +153,8 @@ def _write_repaired(examples: Sequence[Example], file: Path) -> None:
     stderr.print(
         f"{len(repair.changes)} changes; {len(repair.examples)} questions in {file}", markup=False
     )
+    if unread:
+        stderr.print(f"what could not be read is not in it: {unread} problems")
 
 
 def _load_tokenizer(model: str) -> "tuple[PairTokenizer, ReaderSettings]":
@@ -290,4 +302,6 @@ def scan_with_report(sources: Sequence[str], columns: dict[str, str] | None) -> 
         logger.warning("%s", problem)
     if len(scan.problems) > SHOWN:
         logger.warning("… and %d more problems", len(scan.problems) - SHOWN)
+    if not all(problem.alignment for problem in scan.problems):
+        logger.warning("what cannot be read is left out: %d questions are used", len(scan.examples))
     return list(scan.examples)

@@ -58,9 +58,14 @@ def register(app: typer.Typer) -> None:
 
 
 def answer(
-    question: Annotated[str, typer.Option("-q", "--question", help="What to ask.")],
+    questions: Annotated[
+        list[str], typer.Option("-q", "--question", metavar="<str>", help="What to ask.")
+    ],
     context: Annotated[
-        list[str], typer.Option("-c", "--context", help="Text file, or - for stdin; repeatable.")
+        list[str],
+        typer.Option(
+            "-c", "--context", metavar="<str>", help="Text file, or - for stdin; -c again for more."
+        ),
     ],
     model: Model = BUILTIN,
     top_k: Annotated[int, typer.Option(help="How many answers to show.")] = 1,
@@ -74,6 +79,16 @@ def answer(
     Characters are counted as Unicode has them, from 0; a line end may be two, a mark of byte order
     at the beginning is none.
     """
+    question = questions[0]
+    if len(questions) > 1:
+        raise ConfigError(
+            f"-q is given {len(questions)} times; ask one question a call, or a table of them by "
+            "'spanwise bulk'"
+        )
+    if Path(model).is_file():
+        raise ConfigError(
+            f"{model} is a file, and stands where the model does; give each text its own -c"
+        )
     if not question.strip():
         raise ConfigError(f"-q {question!r}: holds nothing to read; ask something")
     texts = [_read_text(file) for file in context]
@@ -157,9 +172,9 @@ def evaluate(
 ) -> None:
     """Score a reader with the SQuAD metrics at its stored threshold, and at the oracle's."""
     if predictions is not None:
-        prepare_file("--predictions", predictions)
+        prepare_file("--predictions", predictions, read=data)
     if html is not None:
-        prepare_file("--html", html)
+        prepare_file("--html", html, read=data)
         from spanwise.reporting import evaluation_page, read_log
 
         log = read_log(fetch_folder(model, revision=revision))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,12 +65,16 @@ def visible(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
-def prepare_file(option: str, path: Path) -> None:
+def prepare_file(option: str, path: Path, *, read: Sequence[str]) -> None:
     """See, before long work begins, that a file can be written; missing folders are made.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or it is one of the sources that are read.
     """
+    if path.exists() and any(path.resolve() == Path(source).resolve() for source in read):
+        raise ConfigError(
+            f"{option} {str(path)!r}: is read as data and would be lost; name another file"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fits = os.access(path.parent, os.W_OK) and not path.is_dir()

@@ -14,6 +14,7 @@ from spanwise.schema import Example, Gold
 Fields = dict[str, object]
 
 _LONGEST_ID = 100  # characters of an id that a message shows
+_UNPLACED = "a start that is not known may be 0: 'spanwise audit FILE --fix OUT' finds the text"
 _LARGEST_OFFSET = 2**53  # beyond it, other readers of JSON lose digits
 
 _short = reprlib.Repr()
@@ -228,13 +229,13 @@ def _pairs(value: object, entry: Entry) -> list[tuple[object, object]]:
             return list(zip(texts, starts, strict=True))
     if not isinstance(value, list):
         lists = "an object with the lists 'text' and 'answer_start', of one length"
-        entry.fault(f"'answers' is {show(value)}, neither a list nor {lists}")
+        entry.fault(f"'answers' is {show(value)}, neither a list nor {lists}; {_UNPLACED}")
         return []
     pairs = []
     for number, answer in enumerate(value):
         if not isinstance(answer, dict) or not {"text", "answer_start"} <= answer.keys():
             keys = "an object with 'text' and 'answer_start'"
-            entry.fault(f"answers[{number}] is {show(answer)}, not {keys}")
+            entry.fault(f"answers[{number}] is {show(answer)}, not {keys}; {_UNPLACED}")
         else:
             pairs.append((answer["text"], answer["answer_start"]))
     return pairs

@@ -59,6 +59,7 @@ def _check_header(table: Table, names: Mapping[str, str], needed: set[str]) -> N
     missing = [name for field, name in names.items() if field in needed and name not in table.names]
     if missing:
         mend = ""
+        without_ids = "; without ids, number the rows in a column" if names["id"] in missing else ""
         if len(table.names) == 1 and (between := sorted(set(";\t|") & set(table.names[0]))):
             mend = (
                 f". If {listing(between)} is between columns, put commas there, and texts in quotes"
@@ -67,7 +68,7 @@ def _check_header(table: Table, names: Mapping[str, str], needed: set[str]) -> N
             "",
             f"has no column {listing(missing)}; its columns are {listing(table.names)}. "
             "Name those that stand for id, question, context, title or answers: "
-            f"--columns question=NAME,context=NAME{mend}",
+            f"--columns question=NAME,context=NAME{mend}{without_ids}",
         )
     if twice := [name for name in names.values() if table.names.count(name) > 1]:
         raise UnreadableError("", f"has more than one column {listing(twice)}: rename all but one")
@@ -77,10 +78,14 @@ def _read_answers(value: object, entry: Entry) -> tuple[Gold, ...] | None:
     if isinstance(value, str):
         if not value.strip():
             return None
+        form = '{"text": ["…"], "answer_start": [0]}'
         try:
-            value = load_literal(value)
+            read = load_literal(value)
         except UnreadableError as error:
-            form = '{"text": ["…"], "answer_start": [0]}'
             entry.fault(f"'answers' is {show(value)}, which {error}: write it as {form}")
             return None
+        if not isinstance(read, list | dict | None):  # an answer by itself that is a number
+            entry.fault(f"'answers' is {show(value)}: write it as {form}")
+            return None
+        value = read
     return read_golds(value, entry)

@@ -9,7 +9,14 @@ from pathlib import Path
 from torch import nn
 
 from spanwise.backends import OnnxBackend, TorchBackend
-from spanwise.checkpoints import EXPORT_FILE, atomic_folder, fetch_folder, write_settings
+from spanwise.checkpoints import (
+    EXPORT_FILE,
+    atomic_folder,
+    check_replaceable,
+    fetch_folder,
+    is_checkpoint_file,
+    write_settings,
+)
 from spanwise.errors import ConfigError
 from spanwise.exporting.eight_bits import quantize
 from spanwise.exporting.fusing import fuse
@@ -55,7 +62,7 @@ def export_model(
 
     Args:
         model: folder or Hub id of a model that reads spans.
-        out: folder to write, as `checkpoints.atomic_folder` takes it.
+        out: folder to write; an older export there is replaced.
         int8: store weights in eight bits, and compute in them; the head stays as it is.
         dev: labelled examples that the eight bits are tried on, with distinct ids; a threshold that
             was fitted is fitted anew on them.
@@ -65,12 +72,13 @@ def export_model(
 
     Raises:
         CheckpointError: no reader, or of a family that cannot be exported.
-        ConfigError: `dev` without `int8`, or somebody else's folder at `out`.
+        ConfigError: `dev` without `int8`, or something else than an export at `out`.
         ParityError: it would answer otherwise than the model; nothing is written.
     """
     if dev is not None and not int8:
         raise ConfigError("dev says what eight bits cost; it is of no use without int8")
     folder = fetch_folder(model, revision=revision, token=token)
+    check_replaceable(Path(out), folder, is_ours=_is_exported, what="export")
     reader = Reader.from_pretrained(folder, device="cpu", backend="torch")
     network = load_reader_model(folder, reader.settings.head)
     longest = position_limit(network)
@@ -105,6 +113,11 @@ def export_model(
         write_settings(fresh, settings)
         size = file.stat().st_size
     return Exported(folder=Path(out), size=size, apart=apart, f1=f1)
+
+
+def _is_exported(name: str) -> bool:
+    """Whether a file of this name may be an export's; weights that can be trained are not."""
+    return is_checkpoint_file(name) and ".safetensors" not in name
 
 
 def _layers_of_head(network: nn.Module) -> int:

@@ -3,16 +3,25 @@
 This module knows nothing about questions or results.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spanwise.checkpoints import BUILTIN, EXPORT_FILE, fetch_folder, read_settings
+from spanwise.checkpoints import (
+    BUILTIN,
+    EXPORT_FILE,
+    SETTINGS_FILE,
+    fetch_folder,
+    read_settings,
+)
 from spanwise.errors import ConfigError
 from spanwise.pipelines.calling import TASK, QuestionAnsweringPipeline
 from spanwise.reader import Reader
 from spanwise.schema import ReaderSettings
 from spanwise.windows import PairTokenizer
+
+logger = logging.getLogger("spanwise")
 
 # What else the old `pipeline` took: the values that ask for nothing, and the mend for others.
 _OTHERS: Mapping[str, tuple[tuple[Any, ...], str]] = {
@@ -85,6 +94,12 @@ def pipeline(  # noqa: PLR0913 - the old call's
     elif made is None:
         raise ConfigError("tokenizer is missing: a model that is no folder needs its own")
     else:
+        if settings is None:
+            logger.warning(
+                "this model comes without settings: it is read with the defaults, and its "
+                "probabilities are uncalibrated; model=FOLDER takes what its %s says",
+                SETTINGS_FILE,
+            )
         reader = Reader.from_model(model, made, settings=settings, device=device, dtype=dtype)
     if made is not None:
         batch_tokens = reader.batch_tokens

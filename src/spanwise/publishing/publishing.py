@@ -16,7 +16,7 @@ from typing import Any
 from spanwise.checkpoints import (
     BUILTIN,
     atomic_folder,
-    check_target,
+    check_replaceable,
     checkpoint_files,
     fetch_folder,
     is_checkpoint_file,
@@ -136,7 +136,12 @@ def write_publication(
     """
     check_name(repo)
     folder = fetch_folder(model, revision=revision, token=token)
-    _check_out(Path(out), folder)
+    check_replaceable(
+        Path(out),
+        folder,
+        is_ours=lambda name: name == CARD_FILE or is_checkpoint_file(name),
+        what="published model",
+    )
     source = "" if model == BUILTIN or Path(model).is_dir() else str(model)
     stated = _front_matter(_card_of(source, revision, token) if source else folder / CARD_FILE)
     licence = choose_licence(
@@ -184,27 +189,6 @@ def lay_out(folder: Path, out: Path, *, settings: ReaderSettings, card: str) -> 
         (fresh / CARD_FILE).write_bytes(card.encode(errors="backslashreplace"))
         check_folder(fresh)
         return {file.name: file.stat().st_size for file in sorted(fresh.iterdir())}
-
-
-def _check_out(out: Path, folder: Path) -> None:
-    """Refuse to replace anything but a folder of `lay_out`: a run folder has `spanwise.json` too.
-
-    Raises:
-        ConfigError: something else stands there.
-    """
-    check_target(out)
-    if out.resolve() == folder.resolve():
-        raise ConfigError(f"{out} is the model's own folder; name another")
-    foreign = [
-        file.name
-        for file in (sorted(out.iterdir()) if out.is_dir() else ())
-        if file.name != CARD_FILE and not is_checkpoint_file(file.name)
-    ]
-    if foreign:
-        raise ConfigError(
-            f"{out} holds {', '.join(foreign[:3])}, which is no published model's, and is not "
-            "replaced; name a new folder"
-        )
 
 
 def _score(

@@ -197,8 +197,9 @@ def _list_findings(
     listing = Listing(what="findings", kinds=tuple(finding.title for finding in audit.findings))
     for kind, finding in enumerate(audit.findings):
         for problem in finding.problems:
+            is_read = problem not in home or problem.alignment  # else another may have its id
             example = examples.get((home.get(problem, problem.file), problem.id or ""))
-            if example is None:
+            if example is None or not is_read:
                 item = {"id": " ".join(filter(None, (problem.place, problem.id))), "question": ""}
             else:
                 item = list_item(example, contexts=contexts, titles=titles)

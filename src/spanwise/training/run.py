@@ -238,7 +238,10 @@ def _load(
 
 def _read(sources: Sequence[str], config: TrainConfig) -> tuple[Example, ...]:
     examples = read_examples(sources, columns=config.columns)
-    message = "has no label: give it answers, or an empty list of them where there is none"
+    message = (
+        "has no label: give it answers, or an empty list of them where there is none; a table's "
+        "column of another name is read by --columns answers=NAME"
+    )
     unlabelled = [
         Problem(file=", ".join(sources), place="", id=example.id, message=message)
         for example in examples

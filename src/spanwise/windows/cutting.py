@@ -103,7 +103,11 @@ def make_windows(
 
 
 def stream_windows(
-    examples: Iterable[Example], tokenizer: PairTokenizer, settings: WindowSettings
+    examples: Iterable[Example],
+    tokenizer: PairTokenizer,
+    settings: WindowSettings,
+    *,
+    warns: bool = True,
 ) -> Iterator[Windows]:
     """Cut examples into the windows that `make_windows` gives, a part of them at a time.
 
@@ -113,6 +117,7 @@ def stream_windows(
         examples: as in `make_windows`; read as far as they are needed.
         tokenizer: as in `make_windows`.
         settings: as in `make_windows`; warned of when all is cut.
+        warns: False for what was warned of before.
 
     Yields:
         The next windows, their `example` counted over all examples. A long context is cut stretch
@@ -136,7 +141,8 @@ def stream_windows(
         for plan in cutter.plans(chunk, texts):
             yield from plan.parts(shift=shift)
         shift += len(chunk)
-    cutter.warn()
+    if warns:
+        cutter.warn()
 
 
 def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -262,7 +268,8 @@ class _Cutter:
         if self.cut:
             logger.warning(
                 "%d of %d questions are longer than %d tokens and were cut there; raise "
-                "max_question_tokens (or max_length) to keep them whole",
+                "max_question_tokens (max_question_len of a pipeline), or max_length, to keep them "
+                "whole",
                 self.cut, self.questions, self.question_cap,
             )  # fmt: skip
         if self.stuck:
