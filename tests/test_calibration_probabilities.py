@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ from spanwise.calibration import (
     risk_coverage,
     threshold_for_precision,
 )
+from spanwise.checkpoints import read_settings, write_settings
 from spanwise.errors import ConfigError, DataError
-from spanwise.schema import Calibration
+from spanwise.schema import Calibration, ReaderSettings
 
 Array = NDArray[np.float64]
 
@@ -254,3 +256,12 @@ def test_margins_that_differ_by_rounding_alone_are_one() -> None:
         found = fit_probabilities(score, null, np.ones(questions), np.arange(questions) % 2.0)
         assert 1e-6 <= found.null_scale < 10
         assert abs(found.null_bias) < 10
+
+
+def test_what_is_fitted_can_be_stored_however_far_apart_the_kinds_are(tmp_path: Path) -> None:
+    for spread, centre in ((1e-9, 0.0), (1e-7, 20.0), (1e-3, 9e4)):
+        positive = np.arange(40) % 2.0
+        null = np.asarray(centre + spread * positive, np.float64)
+        found = fit_probabilities(np.zeros((40, 1)), null, np.ones(40), positive)
+        write_settings(tmp_path, replace(ReaderSettings(), calibration=found))
+        assert read_settings(tmp_path) is not None

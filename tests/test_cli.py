@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -52,11 +53,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
-    """A reader's folder; its head is random."""
+    """A reader's folder; its head is random, and the same in any order of tests."""
+    import torch
+
     from spanwise.model import load_training_model, save_model
     from spanwise.windows import PairTokenizer
 
     folder = tmp_path_factory.mktemp("reader")
+    torch.manual_seed(0)
     save_model(load_training_model(encoder, {"kind": "linear"}), folder)
     PairTokenizer.from_folder(encoder).save(folder)
     window = WindowSettings(max_length=32, stride=8, max_question_tokens=8)
@@ -171,6 +175,16 @@ def test_a_repair_says_what_it_leaves_out_and_writes_what_its_name_says(
     assert "what could not be read is not in it: 2 problems" in done.err
     assert "let the name end in .json or .jsonl" in run("audit", file, "--fix", "fixed.csv").err
     assert not Path("fixed.csv").exists()
+
+
+def test_two_files_with_an_id_of_both_are_not_repaired_into_one(run: Run, tmp_path: Path) -> None:
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file in files:
+        write_examples(file, make_colours(2, seed=3), form="squad")
+    done = run("audit", *files, "--fix", tmp_path / "both.json")
+    assert done.status == 1
+    assert "2 ids stand in several of the files, '3-0' first" in done.err
+    assert not (tmp_path / "both.json").exists()
 
 
 def test_data_is_not_written_over(run: Run, tmp_path: Path, data: Path, reader: Path) -> None:
@@ -494,7 +508,8 @@ def test_later_stages_are_looked_at_before_the_first_is_run(
 def test_a_place_that_cannot_be_written_is_one_message(
     run: Run, tmp_path: Path, data: Path, reader: Path
 ) -> None:
-    for place in (tmp_path, data / "under a file.json"):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, data / "under a file.json", tmp_path / "pipe"):
         for command in (
             ("evaluate", reader, data, "--predictions", place),
             ("audit", data, "--fix", place),

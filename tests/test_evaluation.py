@@ -184,6 +184,9 @@ def test_unlabelled_examples_are_named() -> None:
     unlabelled = Example(id="x7", question="which ?", context="the red lamp")
     with pytest.raises(DataError, match="x7"):
         score_spans([unlabelled], [prediction("x7", "red", 0.1)], threshold=0.5)
+    reads_nothing = cast(Any, SimpleNamespace())  # they are looked at first
+    with pytest.raises(DataError, match="x7"):
+        evaluate(reads_nothing, [unlabelled])
 
 
 @pytest.mark.parametrize("predictions", [PREDICTIONS[::-1], PREDICTIONS[:3], []])

@@ -291,6 +291,10 @@ def test_a_folder_is_replaced_only_where_this_wrote_it(trained: Path, tmp_path: 
     (tmp_path / "mine" / "thesis.txt").touch()
     with pytest.raises(ConfigError, match=r"mine is not empty and holds no spanwise\.json"):
         write(trained, tmp_path / "mine")
+    reader = Path(shutil.copytree(tmp_path / "out", tmp_path / "reader"))
+    (reader / "README.md").unlink()
+    with pytest.raises(ConfigError, match=r"reader holds config\.json, .*, which is no published"):
+        write(trained, reader)
     with pytest.raises(ConfigError, match="out is the model's own folder"):
         write(tmp_path / "out", tmp_path / "out")
 

@@ -282,6 +282,19 @@ def test_a_custom_head_over_a_frozen_encoder_trains_the_head_alone(
     assert Reader.from_pretrained(folder).answer("which ?", "red lamp").answers
 
 
+def test_a_head_that_is_not_gone_on_with_is_told(
+    recipe: Make, reader: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = "has another head (kind linear) than head.kind 'mlp' asks for"
+    mlp = HeadConfig(kind="mlp", width=16)
+    folder = train(replace(recipe(make_colours(8, seed=9), head=mlp), model=str(reader))).folder
+    assert told in caplog.text
+    caplog.clear()
+    again = replace(recipe(make_colours(8, seed=9), head=mlp), model=str(folder))
+    train(replace(again, out=f"{again.out}-again"))
+    assert "another head" not in caplog.text
+
+
 def test_null_windows_are_kept_where_the_data_has_unanswerable_questions(recipe: Make) -> None:
     settings = read_settings(train(recipe(make_colours(20, seed=10, unanswerable=0.5))).folder)
     assert settings is not None

@@ -122,7 +122,9 @@ def check_target(path: str | Path) -> None:
         )
 
 
-def check_replaceable(out: Path, model: Path, *, is_ours: Callable[[str], bool], what: str) -> None:
+def check_replaceable(
+    out: Path, model: Path, *, mark: str, is_ours: Callable[[str], bool], what: str
+) -> None:
     """Refuse to replace anything but what was written there before.
 
     `check_target` alone lets a run folder go, which holds `spanwise.json` too.
@@ -130,6 +132,7 @@ def check_replaceable(out: Path, model: Path, *, is_ours: Callable[[str], bool],
     Args:
         out: folder to write.
         model: folder of the model that it is made from.
+        mark: name of a file that all that is written there has.
         is_ours: whether a file of this name may be what was written there before.
         what: is written, as messages call it.
 
@@ -139,15 +142,12 @@ def check_replaceable(out: Path, model: Path, *, is_ours: Callable[[str], bool],
     check_target(out)
     if out.resolve() == model.resolve():
         raise ConfigError(f"{out} is the model's own folder; name another")
-    foreign = [
-        file.name
-        for file in (sorted(out.iterdir()) if out.is_dir() else ())
-        if not is_ours(file.name)
-    ]
-    if foreign:
+    names = sorted(file.name for file in out.iterdir()) if out.is_dir() else []
+    foreign = [name for name in names if not is_ours(name)]
+    if foreign or (names and mark not in names):
         raise ConfigError(
-            f"{out} holds {', '.join(foreign[:3])}, which is no {what}'s, and is not replaced; "
-            "name a new folder"
+            f"{out} holds {', '.join((foreign or names)[:3])}, which is no {what}'s, and is not "
+            "replaced; name a new folder"
         )
 
 

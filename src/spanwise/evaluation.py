@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spanwise import calibration as measure
 from spanwise.errors import DataError, Problem
 from spanwise.intervals import Interval, bootstrap_mean
-from spanwise.metrics import Scores, guess_language, score_predictions
+from spanwise.metrics import Scores, check_data, guess_language, score_predictions
 from spanwise.reader import Reader
 from spanwise.schema import Calibration, Example, Prediction, ReaderSettings, Report
 from spanwise.slices import each_slice
@@ -50,6 +50,7 @@ def evaluate(
         DataError: examples that cannot be scored, each one named.
     """
     examples = list(examples)  # a generator would be spent before the scores
+    check_data(examples, {}, None, rules=None)
     predictions = reader.predict(examples, progress=progress)
     return report_predictions(examples, predictions, settings=reader.settings, language=language)
 

@@ -18,6 +18,7 @@ _STEPS = 25
 _TEMPERATURES = np.geomspace(0.05, 20, _STEPS)
 _ROUNDING = 1e-6  # relative
 _LEAST_SCALE = 1e-6  # that a checkpoint may hold
+_MOST = 5e5  # of scale and of what it brings to the bias, together within what one may hold
 _FLATTEST = 1e-3  # null scale, for a margin with the spread of 1, where margins tell nothing
 
 
@@ -105,7 +106,7 @@ def _platt(margin: NDArray[np.float64], positive: NDArray[np.float64]) -> tuple[
     if weights[0] < _FLATTEST:  # the margin tells nothing, or the contrary
         share = target.mean()
         weights = np.array([_FLATTEST, np.log(share / (1 - share))])
-    scale = max(weights[0] / spread, _LEAST_SCALE)
+    scale = np.clip(weights[0] / spread, _LEAST_SCALE, _MOST / max(1.0, abs(centre)))
     return float(scale), float(weights[1] - scale * centre)
 
 

@@ -1,6 +1,7 @@
 """`audit` and `score`: what is in a file, what is wrong with it, what predictions are worth."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -127,6 +128,7 @@ def audit(
         write_whole(html, page)
         stderr.print(f"report written to {html}", markup=False)
     if fix is not None:
+        _check_distinct(examples)
         unread = sum(not problem.alignment for scan in scans.values() for problem in scan.problems)
         _write_repaired(examples, fix, unread=unread)
     if strict and found.has_faults:
@@ -139,6 +141,15 @@ def _prepare_fix(fix: Path, data: Sequence[str]) -> None:
         raise ConfigError(
             f"--fix {str(fix)!r}: repaired data is SQuAD JSON or JSONL; let the name end in .json "
             "or .jsonl"
+        )
+
+
+def _check_distinct(examples: Sequence[Example]) -> None:
+    twice = [id_ for id_, count in Counter(example.id for example in examples).items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"--fix: {len(twice)} ids stand in several of the files, {twice[0]!r} first, and one "
+            "file cannot hold both; fix each by itself"
         )
 
 

@@ -203,6 +203,8 @@ def calibrate(
         raise ConfigError(f"--target-precision {target_precision}: give a share above 0, up to 1")
     if out is None and (model == BUILTIN or not Path(model).is_dir()):
         raise ConfigError(f"{model} is not a folder of yours; say where to write with --out DIR")
+    if out is not None and out.is_file():
+        raise ConfigError(f"--out {out} is a file; name a new folder")
     if out is not None and out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"--out {out} is not empty; name a new folder")
     from spanwise.evaluation import evaluate, fit_calibration, recalibrated, report_predictions

@@ -187,6 +187,14 @@ def evaluate(
     reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
     with progress_bar("reading", "windows") as advance:
         report = run(reader, examples, language=language, progress=advance)
+    scores, threshold = report.overall, report.settings.calibration.threshold
+    if as_json:
+        print_json(scores | {"threshold": threshold, "language": report.language})
+    else:
+        stdout.print(score_table(scores, f"the stored threshold {threshold:.3f}"))
+        for line in _judged(scores):
+            stdout.print(line, markup=False)
+    # After the scores, which a full disk must not take along.
     if predictions is not None:
         texts = {p.id: p.best.text if p.best else "" for p in report.predictions}
         text = json.dumps(texts, ensure_ascii=False, indent=0) + "\n"
@@ -197,13 +205,6 @@ def evaluate(
         page = evaluation_page(report, examples, reader.tokenizer, model=name, data=data, log=log)
         write_whole(html, page)
         stderr.print(f"report written to {html}", markup=False)
-    scores, threshold = report.overall, report.settings.calibration.threshold
-    if as_json:
-        print_json(scores | {"threshold": threshold, "language": report.language})
-        return
-    stdout.print(score_table(scores, f"the stored threshold {threshold:.3f}"))
-    for line in _judged(scores):
-        stdout.print(line, markup=False)
 
 
 def _judged(scores: Mapping[str, float]) -> Iterator[str]:

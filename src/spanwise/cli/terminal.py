@@ -77,7 +77,7 @@ def prepare_file(option: str, path: Path, *, read: Sequence[str]) -> None:
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fits = os.access(path.parent, os.W_OK) and not path.is_dir()
+        fits = os.access(path.parent, os.W_OK) and (path.is_file() or not path.exists())
     except OSError:
         fits = False
     if not fits:

@@ -78,7 +78,7 @@ def export_model(
     if dev is not None and not int8:
         raise ConfigError("dev says what eight bits cost; it is of no use without int8")
     folder = fetch_folder(model, revision=revision, token=token)
-    check_replaceable(Path(out), folder, is_ours=_is_exported, what="export")
+    check_replaceable(Path(out), folder, mark=EXPORT_FILE, is_ours=_is_exported, what="export")
     reader = Reader.from_pretrained(folder, device="cpu", backend="torch")
     network = load_reader_model(folder, reader.settings.head)
     longest = position_limit(network)

@@ -67,6 +67,8 @@ def write_graph(model: nn.Module, file: Path, *, name: str) -> None:
                 dynamo=True,
                 verbose=False,
             )
+    except OSError:  # a full disk says nothing of the family
+        raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(

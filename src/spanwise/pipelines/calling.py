@@ -200,7 +200,7 @@ class QuestionAnsweringPipeline:
     def _answer_as_before(self, question: str, context: str, parameters: _Parameters) -> Any:
         """One question; a dict where there is one answer, whatever `top_k` was, as it was then."""
         tokenizer = self.reader.tokenizer
-        longest = min(tokenizer.config.get("model_max_length", 384), 384)
+        longest = min(tokenizer.config.get("model_max_length") or 384, 384)
         max_seq_len = self._cut(parameters.max_seq_len or longest)
         stride = parameters.doc_stride
         options = transformers4.Options(

@@ -162,7 +162,7 @@ def _characters(
     words = [encoding.token_to_word(token) for token in (first, last)]
     spans = [None if word is None else encoding.word_to_chars(word, sequence) for word in words]
     begin, stop = spans
-    return start if begin is None else begin[0], end if stop is None else stop[1]
+    return (start, end) if begin is None or stop is None else (begin[0], stop[1])
 
 
 def _add(answers: list[Result], text: str, span: tuple[int, int], score: float) -> None:

@@ -139,6 +139,7 @@ def write_publication(
     check_replaceable(
         Path(out),
         folder,
+        mark=CARD_FILE,
         is_ours=lambda name: name == CARD_FILE or is_checkpoint_file(name),
         what="published model",
     )

@@ -229,6 +229,12 @@ def _load(
     set_seed(config.fit.seed)  # of a fresh head
     folder = run.checkpoint or fetch_folder(config.model, revision=config.revision)
     stored = read_settings(folder)
+    if stored and dict(stored.head) != config.head.sizes():
+        logger.warning(
+            "%s has another head (%s) than head.kind %r asks for: a fresh one takes its place",
+            config.model, ", ".join(f"{name} {size}" for name, size in stored.head.items()),
+            config.head.kind,
+        )  # fmt: skip
     with unexported(folder, stored.export.get("parameters", {}) if stored else {}) as whole:
         model = load_training_model(
             whole, config.head.sizes(), attention_dropout=config.fit.attention_dropout
@@ -278,7 +284,9 @@ def _settle(
     goes_on: bool,
 ) -> ReaderSettings:
     """The settings that the reader is saved with, fitted to its model and data."""
-    window = order_pair(clip_window(config.window, model), model, tokenizer)
+    window = clip_window(config.window, model)
+    if not window.context_first:
+        window = order_pair(window, model, tokenizer)
     keep_null = config.fit.null_windows == "keep" or (
         config.fit.null_windows == "auto" and any(example.answers == () for example in examples)
     )
