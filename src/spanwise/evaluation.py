@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from spanwise import calibration as measure
 from spanwise.errors import DataError, Problem
 from spanwise.intervals import Interval, bootstrap_mean
-from spanwise.metrics import Scores, check_data, guess_language, score_predictions
+from spanwise.metrics import Scores, guess_language, score_predictions
+from spanwise.metrics.checks import check_data
 from spanwise.reader import Reader
 from spanwise.schema import Calibration, Example, Prediction, ReaderSettings, Report
 from spanwise.slices import each_slice

@@ -7,7 +7,7 @@
 This package knows nothing about models, or about how an answer was found.
 """
 
-from spanwise.metrics.checks import Rules, check_data
+from spanwise.metrics.checks import Rules
 from spanwise.metrics.files import load_predictions, load_probabilities
 from spanwise.metrics.guessing import guess_language
 from spanwise.metrics.languages import LANGUAGES, normalize_answer
@@ -17,7 +17,6 @@ __all__ = [
     "LANGUAGES",
     "Rules",
     "Scores",
-    "check_data",
     "exact_match",
     "f1",
     "guess_language",
