@@ -21,7 +21,7 @@ runs/baseline/model.safetensors: $(wildcard models/baseline/*)
 	cp models/baseline/*.json runs/baseline
 	cat models/baseline/model.safetensors.part-* > $@
 
-bench: $(INSTALLED) $(if $(filter-out answer start,$(ROW)),,reader benchmarks/peers/.venv/installed)  ## spanwise beside the usual way; ROW= and DATA= choose
+bench: $(INSTALLED) $(if $(filter-out answer answer_wide start,$(ROW)),,reader benchmarks/peers/.venv/installed)  ## spanwise beside the usual way; ROW= and DATA= choose
 	$(BIN)/python -m benchmarks.run $(if $(ROW),--row $(ROW)) $(if $(DATA),--data $(DATA))
 
 benchmarks/peers/.venv/installed: benchmarks/peers/requirements.txt

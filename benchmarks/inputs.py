@@ -1,10 +1,13 @@
 """What both sides are given: examples and checkpoints."""
 
+import shutil
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import AutoConfig, BertForQuestionAnswering
 
 from spanwise import Example, read_examples
 from spanwise.checkpoints import OFFLINE_ENCODER, fetch_folder
@@ -76,3 +79,36 @@ def encoder() -> Path:
 def reader() -> Path:
     """The folder of the reader in `models/baseline`, which `make reader` puts together."""
     return _ROOT / "runs/baseline"
+
+
+def write_wide_reader(folder: Path) -> None:
+    """Write that reader twice as wide: 6 layers of 768, the shape of DistilBERT.
+
+    Every value of its layers stands there twice, so it gives the same logits.
+    """
+    narrow = BertForQuestionAnswering.from_pretrained(reader())
+    config = AutoConfig.from_pretrained(
+        reader(),
+        hidden_size=2 * narrow.config.hidden_size,
+        intermediate_size=2 * narrow.config.intermediate_size,
+    )
+    wide = BertForQuestionAnswering(config)
+    wide.load_state_dict({name: _doubled(name, w) for name, w in narrow.state_dict().items()})
+    wide.save_pretrained(folder)
+    for file in reader().iterdir():
+        if not (folder / file.name).exists():  # tokenizer and settings
+            shutil.copy(file, folder)
+
+
+def _doubled(name: str, weight: torch.Tensor) -> torch.Tensor:
+    if name == "qa_outputs.bias":
+        return weight
+    twice = weight.repeat_interleave(2, dim=-1)
+    if "embeddings" in name or weight.ndim == 1:
+        wide = twice
+    elif name == "qa_outputs.weight":
+        wide = twice / 2
+    else:
+        wide = twice.repeat_interleave(2, dim=0) / 2
+    # A head twice as wide makes its scores twice as large, and divides them by a root of it.
+    return wide / 2**0.5 if ".query." in name else wide

@@ -24,7 +24,7 @@ from spanwise.evaluation import evaluate, fit_calibration
 from spanwise.exporting import export_model, exporting, parity
 from spanwise.model import load_reader_model, load_training_model, save_model, unexported
 from spanwise.reader import Reader
-from spanwise.schema import Batch, Calibration, Example, Floats, Logits
+from spanwise.schema import Batch, Calibration, Example, Floats, Logits, WindowSettings
 from spanwise.windows import PairTokenizer, make_windows
 from tests.readers_zoo import EXAMPLES, FAMILIES, PAIRS, SETTINGS, graph_at_hand, save_reader
 from tests.windows_zoo import kind
@@ -55,6 +55,17 @@ def test_an_export_holds_all_that_a_reader_needs(reader: Path, exported: Path) -
     assert settings.export["positions"] == 80
     assert isinstance(Reader.from_pretrained(exported).backend, OnnxBackend)
     same_answers(reader, exported)
+
+
+def test_windows_longer_than_an_exports_positions_are_cut(exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "longer")
+    settings = read_settings(exported)
+    assert settings is not None
+    write_settings(folder, replace(settings, window=WindowSettings(max_length=500)))
+    reader = Reader.from_pretrained(folder)
+    assert reader.settings.window.max_length == 80
+    question, text = PAIRS[0]
+    assert reader.answer(question, f"{text} " * 100).answers
 
 
 def test_an_export_says_nothing_of_the_machine(exported: Path) -> None:

@@ -415,6 +415,15 @@ def test_all_faulty_settings_are_named() -> None:
         assert problem.startswith(start)
 
 
+def test_lengths_beyond_any_text_are_as_good_as_endless() -> None:
+    endless = WindowSettings(max_length=10**30, stride=10**29, max_question_tokens=10**30)
+    windows = make_windows([ask(text) for text in TEXTS], pair("word pieces"), endless)
+    assert len(windows) == len(TEXTS)
+    filled = WindowSettings(max_length=24, stride=10**30)
+    half = make_windows([ask(text) for text in TEXTS], pair("word pieces"), filled)
+    assert len(half) > len(TEXTS)
+
+
 def test_a_lone_surrogate_is_no_text() -> None:
     example = ask("Half of a smiley: \ud83d, and the rest of the text")
     with pytest.raises(FormatError, match=r"smiley: \\ud83d.* lone surrogate"):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.measure import Result
-from benchmarks.rows.answering import answer, start
+from benchmarks.rows.answering import answer, answer_wide, start
 from benchmarks.rows.cutting import evaluate, memory, windows
 from benchmarks.rows.decoding import decode
 from benchmarks.rows.learning import fine_tune, frozen
@@ -17,6 +17,7 @@ ROWS: dict[str, Callable[[Examples], list[Result]]] = {
     "decode": decode,
     "evaluate": evaluate,
     "answer": answer,
+    "answer_wide": answer_wide,
     "start": start,
     "frozen": frozen,
     "fine_tune": fine_tune,

@@ -38,15 +38,30 @@ MOST_LOST = {"float32": 0.5, "bfloat16": 0.5, "eight bits": 2.0}  # F1, on 200 q
 
 def answer(examples: Examples) -> list[Result]:
     """Answers from texts, beside the pipeline of transformers 4."""
-    folder = _reader()
+    return _answer(_reader(), examples, row="answer", model="MiniLM", sides=list(TARGETS))
+
+
+def answer_wide(examples: Examples) -> list[Result]:
+    """The same in eight bits, with layers of the width that most readers on the Hub have."""
+    _reader()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        inputs.write_wide_reader(folder)
+        model = "MiniLM made as wide as DistilBERT"
+        return _answer(folder, examples, row="answer_wide", model=model, sides=["eight bits"])
+
+
+def _answer(
+    folder: Path, examples: Examples, *, row: str, model: str, sides: Sequence[str]
+) -> list[Result]:
     asked = inputs.spread_out([example for example in examples if example.answers], 200)
     pairs = [(example.question, example.context) for example in asked]
     native = computes_bf16(torch.device("cpu"))  # emulated, it takes many times as long
-    targets = {side: target for side, target in TARGETS.items() if native or side != "bfloat16"}
+    chosen = [side for side in sides if native or side != "bfloat16"]
     readers: dict[str, Reader] = {
-        dtype: Reader.from_pretrained(folder, device="cpu", dtype=dtype)
-        for dtype in ("float32", "bfloat16")
-        if dtype in targets
+        side: Reader.from_pretrained(folder, device="cpu", dtype=side)
+        for side in chosen
+        if side != "eight bits"
     }
     with tempfile.TemporaryDirectory() as scratch:
         exported = export_model(folder, Path(scratch) / "exported", int8=True)
@@ -57,21 +72,21 @@ def answer(examples: Examples) -> list[Result]:
         found = readers[side].answer_many(pairs, top_k=1)
         texts[side] = [prediction.answers[0].text for prediction in found]
 
-    with _pipeline(folder, pairs, readers["float32"].settings) as lines:
+    with _pipeline(folder, pairs, readers["eight bits"].settings) as lines:
 
         def usual() -> None:
             texts["usual"] = lines()
 
-        sides = {"usual": usual} | {side: partial(ask, side) for side in targets}
-        rates = interleave(sides, amount=len(pairs), repeats=ROUNDS)
+        work = {"usual": usual} | {side: partial(ask, side) for side in chosen}
+        rates = interleave(work, amount=len(pairs), repeats=ROUNDS)
     return [
         Result(
-            row="answer", what=f"answering with MiniLM, {side}", unit="questions/s", target=target,
-            limit=_bare(readers[side], asked), agreement=_agree(asked, texts, side),
-            questions=len(asked),
+            row=row, what=f"answering with {model}, {side}", unit="questions/s",
+            target=TARGETS[side], limit=_bare(readers[side], asked),
+            agreement=_agree(asked, texts, side), questions=len(asked),
             **compare(rates, side),
         )
-        for side, target in targets.items()
+        for side in chosen
     ]  # fmt: skip
 
 

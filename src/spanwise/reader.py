@@ -23,6 +23,7 @@ from spanwise.checkpoints import (
     fetch_folder,
     read_settings,
 )
+from spanwise.corpus.checks import text_fault
 from spanwise.decoding import Decoder, check_top_k
 from spanwise.errors import CheckpointError, ConfigError, FormatError, Problem
 from spanwise.names import missing_names
@@ -126,6 +127,8 @@ class Reader:
                     "the model that it was exported from"
                 )
             engine = OnnxBackend(folder / EXPORT_FILE)
+            window = clip_window(settings.window, settings.export.get("positions"))
+            settings = replace(settings, window=window)
         else:
             network = load_reader_model(folder, settings.head)
             settings = _fit_settings(stored, network, tokenizer)
@@ -374,6 +377,8 @@ class _Question:
 def _fault(value: Any) -> str:
     if not isinstance(value, str):
         return f"is {type(value).__name__}; give a string"
+    if fault := text_fault(value):
+        return fault
     return "" if value.strip() else "holds nothing to read; give some text"
 
 
@@ -400,18 +405,17 @@ def choose_backend(folder: Path, name: str | None) -> str:
 def _fit_settings(
     stored: ReaderSettings | None, model: "torch.nn.Module", tokenizer: PairTokenizer
 ) -> ReaderSettings:
+    from spanwise.model import position_limit
+
     settings = stored or ReaderSettings()
-    window = clip_window(settings.window, model)
+    window = clip_window(settings.window, position_limit(model))
     if stored is None:
         window = order_pair(window, model, tokenizer)
     return replace(settings, window=window)
 
 
-def clip_window(window: WindowSettings, model: "torch.nn.Module") -> WindowSettings:
-    """Shorten windows that are longer than what the model has positions for."""
-    from spanwise.model import position_limit
-
-    limit = position_limit(model)
+def clip_window(window: WindowSettings, limit: int | None) -> WindowSettings:
+    """Shorten windows that are longer than what a model has positions for, if those are limited."""
     if limit is None or window.max_length <= limit:
         return window
     logger.info("max_length %d is cut to the model's %d positions", window.max_length, limit)

@@ -27,6 +27,7 @@ from spanwise.model import (
     count_parameters,
     freeze,
     load_training_model,
+    position_limit,
     quicken_attention,
     quicken_dropout,
     quicken_linear,
@@ -284,7 +285,7 @@ def _settle(
     goes_on: bool,
 ) -> ReaderSettings:
     """The settings that the reader is saved with, fitted to its model and data."""
-    window = clip_window(config.window, model)
+    window = clip_window(config.window, position_limit(model))
     if not window.context_first:
         window = order_pair(window, model, tokenizer)
     keep_null = config.fit.null_windows == "keep" or (

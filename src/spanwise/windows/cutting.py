@@ -27,6 +27,7 @@ logger = logging.getLogger("spanwise")
 
 _CHARACTERS = 1 << 20  # of distinct contexts, cut together when windows are streamed
 _EXAMPLES = 1 << 14  # likewise, where one context has many questions
+_MOST = 2**31 - 1  # tokens of a window, which no text has
 _TOKENS = 1 << 18  # of the windows that are in memory at once when they are streamed
 
 
@@ -190,7 +191,8 @@ class _Cutter:
             )
         if problems:
             raise ConfigError(problems)
-        self.capacity = settings.max_length - special  # tokens of question and context together
+        # Tokens of question and context together.
+        self.capacity = min(settings.max_length, _MOST) - special
         self.stride = settings.stride
         # A quarter of a small window is kept for the context, or long questions would starve it.
         most = self.capacity - max(1, self.capacity // 4)
@@ -252,9 +254,10 @@ class _Cutter:
         """
         room = self.capacity - question_size
         total = context.first_token + context.size  # of a stretch: as far as it is known
-        step = room - np.where(self.stride < room, self.stride, room // 2)
+        stride = min(self.stride, self.capacity)
+        step = room - np.where(stride < room, stride, room // 2)
         if context.begins.start == 0:
-            self.stuck += int(((total > room) & (self.stride >= room)).sum())
+            self.stuck += int(((total > room) & (stride >= room)).sum())
         # Numbers of the first window here and of the first beyond; the last of a text ends it.
         low, high = (-(-bound // step) for bound in (context.begins.start, context.begins.stop))
         count = np.maximum(0, np.minimum(high, 1 + np.maximum(0, -(-(total - room) // step))) - low)
