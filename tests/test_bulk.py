@@ -397,7 +397,9 @@ def test_a_table_that_is_none_is_refused_before_anything_is_written(
     bad.write_bytes(b"PAR1 and no more")
     pq.write_table(pa.table({"id": [1], "text": ["x"]}), tmp_path / "other.parquet")
     (tmp_path / "none").mkdir()
+    (tmp_path / "table.CSV").write_text("id,question,context\n1,Who?,Ada.\n")
     for name, message in {
+        "table.CSV": r"is CSV by its name; bulk reads JSONL and Parquet\. pandas turns",
         "missing.jsonl": "does not exist; name a file, a folder or a pattern",
         "none": "is a folder without data files",
         "empty.jsonl": "holds no rows",

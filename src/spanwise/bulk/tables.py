@@ -121,6 +121,12 @@ def _find(source: str) -> list[str]:
 
 
 def _scan(path: str, columns: Collection[str]) -> TableFile:
+    if Path(path).suffix.lower() in {".csv", ".tsv"}:  # of which every row would be rejected
+        raise _fault(
+            path,
+            "is CSV by its name; bulk reads JSONL and Parquet. pandas turns one into the other: "
+            "pandas.read_csv('IN.csv').to_json('OUT.jsonl', orient='records', lines=True)",
+        )
     stamp = _stamp(path)
     with Path(path).open("rb") as file:
         is_parquet = file.read(len(PARQUET)) == PARQUET
