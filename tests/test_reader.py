@@ -554,6 +554,22 @@ def test_only_an_encoder_that_pads_on_the_left_reads_the_context_first(tmp_path:
         assert reader.answer(QUESTION, TEXTS[0]).answers, name
 
 
+def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    known = TOKENIZER.tokenizer.get_vocab_size(with_added_tokens=False)
+    narrow = BertForQuestionAnswering(BertConfig(vocab_size=known - 1, **SIZES))
+    folder = save_checkpoint(tmp_path / "narrow", narrow, TOKENIZER)
+    message = f"{folder} knows {known} tokens, and the model has embeddings of {known - 1}: "
+    with pytest.raises(CheckpointError, match=message):
+        Reader.from_pretrained(folder, device="cpu")
+    with pytest.raises(CheckpointError, match=f"has embeddings of {known - 1}"):
+        Reader.from_model(narrow, TOKENIZER, device="cpu")
+    added = Tokenizer.from_str(TOKENIZER.tokenizer.to_str())
+    added.add_tokens(["[NEVER]"])
+    whole = BertForQuestionAnswering(BertConfig(vocab_size=known, **SIZES))
+    reader = Reader.from_model(whole, PairTokenizer(added, TOKENIZER.config), device="cpu")
+    assert reader.answer(QUESTION, TEXTS[0]).answers
+
+
 def test_windows_are_cut_to_what_the_model_has_positions_for() -> None:
     assert clip_window(WindowSettings(max_length=64), 64) == WindowSettings(max_length=64)
     longer = WindowSettings(max_length=65, stride=10, context_first=True)

@@ -16,7 +16,7 @@ import transformers
 
 from spanwise.checkpoints import read_settings, write_settings
 from spanwise.corpus import write_examples
-from spanwise.errors import AlignmentError, ConfigError, FormatError
+from spanwise.errors import AlignmentError, CheckpointError, ConfigError, FormatError
 from spanwise.evaluation import evaluate
 from spanwise.model import load_reader_model, load_training_model
 from spanwise.reader import Reader
@@ -421,7 +421,7 @@ def test_packing_a_model_that_cannot_be_packed_is_refused(
     mpnet = shutil.copytree(encoder, tmp_path / "mpnet")
     size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     transformers.MPNetModel(
-        transformers.MPNetConfig(vocab_size=99, intermediate_size=8, **size)
+        transformers.MPNetConfig(vocab_size=200, intermediate_size=8, **size)
     ).save_pretrained(mpnet)
     fit = FitConfig(packing=True, precision="fp32")
     with pytest.raises(ConfigError, match="'mpnet'"):
@@ -525,6 +525,13 @@ def test_max_length_is_clipped_to_the_positions(
     settings = read_settings(folder)
     assert settings is not None
     assert settings.window.max_length == 64
+
+
+def test_the_tokenizer_of_another_model_is_refused(
+    recipe: Make, make_encoder: Callable[..., Path]
+) -> None:
+    with pytest.raises(CheckpointError, match="embeddings of 9: the tokenizer belongs to another"):
+        train(recipe(make_colours(5, seed=4), model=str(make_encoder(vocab_size=9))))
 
 
 def test_faulty_data_is_refused_before_anything_is_written(recipe: Make, tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ class Reader:
             batch_tokens: tokens per batch, padding included; None: what suits the device.
 
         Raises:
-            CheckpointError: not found, or without a span head, or incomplete.
+            CheckpointError: not found, or without a span head, or incomplete, or with the tokenizer
+                of another model.
             ConfigError: an unknown backend, device or dtype, a faulty `spanwise.json`, or a model
                 that can not be packed.
             MissingExtra: PyTorch is needed and not installed.
@@ -165,6 +166,7 @@ class Reader:
             dtype: as in `TorchBackend`.
 
         Raises:
+            CheckpointError: the tokenizer is another model's.
             ConfigError: an unknown device or dtype.
         """
         settings = _fit_settings(settings, model, tokenizer)
@@ -407,11 +409,29 @@ def _fit_settings(
 ) -> ReaderSettings:
     from spanwise.model import position_limit
 
+    check_vocabulary(model, tokenizer)
     settings = stored or ReaderSettings()
     window = clip_window(settings.window, position_limit(model))
     if stored is None:
         window = order_pair(window, model, tokenizer)
     return replace(settings, window=window)
+
+
+def check_vocabulary(model: "torch.nn.Module", tokenizer: PairTokenizer) -> None:
+    """Refuse the tokenizer of another model, some of whose ids this one could not look up.
+
+    Tokens that were added to a vocabulary do not count: many models have a few that they never
+    learnt, and read all texts without them.
+    """
+    from spanwise.model.heads import config_of
+
+    known = tokenizer.tokenizer.get_vocab_size(with_added_tokens=False)
+    size = getattr(config_of(model), "vocab_size", None) or known
+    if known > size:
+        raise CheckpointError(
+            f"{tokenizer.name} knows {known:,} tokens, and the model has embeddings of {size:,}: "
+            "the tokenizer belongs to another model; take its own"
+        )
 
 
 def clip_window(window: WindowSettings, limit: int | None) -> WindowSettings:

@@ -33,7 +33,7 @@ from spanwise.model import (
     quicken_linear,
     unexported,
 )
-from spanwise.reader import clip_window, order_pair
+from spanwise.reader import check_vocabulary, clip_window, order_pair
 from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
 from spanwise.states import States, detach_head, encode_states
 from spanwise.training.checkpointing import read_state
@@ -240,7 +240,9 @@ def _load(
         model = load_training_model(
             whole, config.head.sizes(), attention_dropout=config.fit.attention_dropout
         )
-    return model, PairTokenizer.from_folder(folder), stored
+    tokenizer = PairTokenizer.from_folder(folder)
+    check_vocabulary(model, tokenizer)
+    return model, tokenizer, stored
 
 
 def _read(sources: Sequence[str], config: TrainConfig) -> tuple[Example, ...]:
