@@ -323,6 +323,22 @@ def test_answer_prints_the_prediction_as_json(run: Run, tmp_path: Path, reader: 
     assert refused == (prediction["best"] is None)
 
 
+def test_answer_takes_another_threshold(run: Run, tmp_path: Path, reader: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the red lamp was old")
+    bold = run("answer", reader, "-q", "which ?", "-c", text, "--threshold", 1)
+    assert (bold.status, "not in this text" in bold.out) == (0, False)
+    shy = run("answer", reader, "-q", "which ?", "-c", text, "--threshold", 0)
+    assert "above the threshold 0.000" in shy.out
+    assert "a higher --threshold answers more often" in shy.err
+    told = json.loads(
+        run("answer", reader, "-q", "which ?", "-c", text, "--threshold", 1, "--json").out
+    )
+    assert told["threshold"] == 1
+    assert told["best"] == told["answers"][0]
+    assert run("answer", reader, "-q", "which ?", "-c", text, "--threshold", 1.5).status == 2
+
+
 def test_answer_reads_stdin_and_several_texts(run: Run, tmp_path: Path, reader: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("the blue valve")
@@ -625,7 +641,11 @@ def test_calibrate_writes_where_it_is_told(
     stored = read_settings(reader)
     assert stored is not None
     assert not stored.calibration.fitted_on
-    scores = json.loads(run("evaluate", tmp_path / "fitted", data, "--json").out)
+    again = run("evaluate", tmp_path / "fitted", data, "--json")
+    scores = json.loads(again.out)
+    told_of = " ".join(again.err.split())
+    assert "data.json is data where the threshold was fitted: its scores flatter" in told_of
+    assert "flatter" not in run("evaluate", reader, data, "--json").err
     assert scores["f1"] == pytest.approx(told["after"]["f1"])
     assert scores["ece"] == pytest.approx(told["after"]["ece"])
 

@@ -272,10 +272,12 @@ def test_a_calibration_is_fitted_anew_on_the_eight_bits(
     stored = Calibration(temperature=1.5, threshold=0.999, fitted_on="dev.json")
     write_settings(source, replace(SETTINGS, calibration=stored))
     with graph_at_hand(exported / "model.onnx"):
-        done = export_model(source, tmp_path / "out", int8=True, dev=EXAMPLES, max_f1_drop=100)
+        done = export_model(
+            source, tmp_path / "out", int8=True, dev=EXAMPLES, dev_name="mine.json", max_f1_drop=100
+        )
     found = Reader.from_pretrained(done.folder)
     assert found.settings.calibration == fit_calibration(
-        EXAMPLES, found.predict(EXAMPLES), fitted_on="dev.json, in eight bits"
+        EXAMPLES, found.predict(EXAMPLES), fitted_on="mine.json, in eight bits"
     )
     assert done.f1 is not None
     assert done.f1[0] == evaluate(found, EXAMPLES).overall["f1"]

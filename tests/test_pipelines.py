@@ -117,7 +117,7 @@ def test_more_answers_come_as_a_list_best_first() -> None:
         ({"question": "a", "context": "b", "top_k": 0}, ConfigError, "top_k is 0: it must be"),
         ({"question": "a", "context": "b", "doc_stride": 1.5}, ConfigError, "doc_stride is 1.5"),
         ({"question": "a", "context": "b", "batch_size": 0}, ConfigError, "batch_size is 0"),
-        ({"question": "a", "context": ["b"]}, DataError, r"\['b'\]; give some text, and several"),
+        ({"question": "a", "context": ["b"]}, DataError, r"a list of 1 beside one question; give"),
         ({"data": "a question"}, DataError, "'a question' is no dict with the keys 'question'"),
         ({"data": 5}, DataError, "5 is no dict with the keys 'question' and 'context'"),
         ({"data": [], "question": "a"}, ConfigError, "give question= and context=, or"),

@@ -22,6 +22,7 @@ from tokenizers import (
 from transformers import (
     BertConfig,
     BertForQuestionAnswering,
+    BertModel,
     LlamaConfig,
     LlamaForQuestionAnswering,
     PreTrainedModel,
@@ -568,6 +569,13 @@ def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     whole = BertForQuestionAnswering(BertConfig(vocab_size=known, **SIZES))
     reader = Reader.from_model(whole, PairTokenizer(added, TOKENIZER.config), device="cpu")
     assert reader.answer(QUESTION, TEXTS[0]).answers
+
+
+def test_a_model_in_memory_without_a_span_head_is_refused() -> None:
+    known = TOKENIZER.tokenizer.get_vocab_size()
+    encoder = BertModel(BertConfig(vocab_size=known, **SIZES))
+    with pytest.raises(CheckpointError, match="a BertModel gives no start and end logits; load"):
+        Reader.from_model(encoder, TOKENIZER, device="cpu")
 
 
 def test_windows_are_cut_to_what_the_model_has_positions_for() -> None:

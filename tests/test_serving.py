@@ -148,6 +148,15 @@ def test_it_says_that_it_lives_and_is_ready(url: str) -> None:
     assert httpx.get(f"{url}/ready").json() == {"status": "ready"}
 
 
+def test_probes_may_ask_for_the_head_alone(url: str) -> None:
+    for path in ("/", "/health", "/ready"):
+        response = httpx.head(f"{url}{path}")
+        assert (response.status_code, response.content) == (200, b"")
+    with running(fake_reader(), token="secret") as closed:
+        assert httpx.head(f"{closed}/health").status_code == 200
+        assert httpx.head(f"{closed}/info").status_code == 401
+
+
 def test_before_the_model_is_loaded_it_lives_and_is_not_ready() -> None:
     with running(None) as url:
         assert httpx.get(f"{url}/health").status_code == 200

@@ -209,11 +209,14 @@ def test_without_the_extra_its_install_command_is_named(
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_there_ends_the_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_model_that_is_not_there_ends_the_command(tmp_path: Path, host: str) -> None:
+    flags = ["--port", "0", "--host", host]
     done = subprocess.run(
-        [sys.executable, "-m", "spanwise", "serve", str(tmp_path / "missing"), "--port", "0"],
+        [sys.executable, "-m", "spanwise", "serve", str(tmp_path / "missing"), *flags],
         capture_output=True, text=True, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
+    assert ("may ask: it has no --token" in done.stderr) == (host == "0.0.0.0")
     assert done.returncode == 1
     assert "missing' is neither a folder here nor a Hub id" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

@@ -166,10 +166,18 @@ class Reader:
             dtype: as in `TorchBackend`.
 
         Raises:
-            CheckpointError: the tokenizer is another model's.
+            CheckpointError: a model without a span head, or the tokenizer of another.
             ConfigError: an unknown device or dtype.
         """
+        from spanwise.model import gives_spans
+
         settings = _fit_settings(settings, model, tokenizer)
+        if not gives_spans(model):
+            raise CheckpointError(
+                f"a {type(model).__name__} gives no start and end logits; load the checkpoint as "
+                "AutoModelForQuestionAnswering, or train one that has no span head with "
+                "'spanwise train'"
+            )
         return cls(TorchBackend(model, device=device, dtype=dtype), tokenizer, settings)
 
     @property

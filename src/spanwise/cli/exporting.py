@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spanwise.cli.data import Columns, parse_columns, scan_with_report
+from spanwise.cli.data import Columns, fitted_name, parse_columns, scan_with_report
 from spanwise.cli.reading import Revision
 from spanwise.cli.terminal import stderr, stdout
 from spanwise.errors import ConfigError
@@ -29,7 +29,7 @@ def export(
     dev: Annotated[
         list[str] | None,
         typer.Option(
-            help="Data to fit the threshold on in 8 bits, and to try them on; repeatable."
+            help="Data to try 8 bits and to fit probabilities and threshold anew on; repeatable."
         ),
     ] = None,
     max_f1_drop: Annotated[
@@ -46,7 +46,13 @@ def export(
     examples = scan_with_report(dev, parse_columns(columns)) if dev else None
     with stderr.status("exporting: some 10 s, more for large models"):
         done = export_model(
-            model, out, int8=int8, dev=examples, max_f1_drop=max_f1_drop, revision=revision
+            model,
+            out,
+            int8=int8,
+            dev=examples,
+            dev_name=fitted_name(dev or ()),
+            max_f1_drop=max_f1_drop,
+            revision=revision,
         )
     stdout.print(f"{done.folder}: model.onnx of {done.size / 1e6:.1f} MB", markup=False)
     stdout.print(f"logits in float32 within {done.apart:.0e} of PyTorch's, relative to the largest")
@@ -54,7 +60,7 @@ def export(
         ours, theirs = done.f1
         stdout.print(
             f"F1 on --dev: {ours:.2f} in 8 bits, {theirs:.2f} in float32 "
-            "(where there was a fitted threshold, it is fitted there for each)"
+            "(probabilities and threshold, where they were fitted, are fitted there anew for each)"
         )
     elif int8:
         stdout.print("what 8 bits cost was not tried: give labelled questions by --dev")

@@ -24,6 +24,7 @@ from spanwise.cli.data import (
     Json,
     Language,
     choose_language,
+    fitted_name,
     parse_columns,
     scan_with_report,
 )
@@ -225,7 +226,7 @@ def calibrate(
     calibration = fit_calibration(
         examples,
         before.predictions,
-        fitted_on=", ".join(Path(source).resolve().name for source in data),
+        fitted_on=fitted_name(data),
         use_null=use_null,
         target_precision=target_precision,
         language=language,

@@ -1,9 +1,10 @@
 """`answer` and `evaluate`: what a reader says, and how well."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,8 @@ from spanwise.cli.terminal import (
 )
 from spanwise.errors import ConfigError, FormatError, Problem
 from spanwise.schema import Prediction
+
+logger = logging.getLogger("spanwise")
 
 Model = Annotated[
     str, typer.Argument(help="Folder or Hub id of a model that reads spans, or builtin.")
@@ -69,6 +72,12 @@ def answer(
     ],
     model: Model = BUILTIN,
     top_k: Annotated[int, typer.Option(help="How many answers to show.")] = 1,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Answer unless 'not in this text' is likelier; else the stored one."
+        ),
+    ] = None,
     as_json: Json = False,
     revision: Revision = None,
     device: Device = None,
@@ -95,15 +104,22 @@ def answer(
     from spanwise.reader import Reader
 
     reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
+    calibration = reader.settings.calibration
+    if threshold is not None:
+        calibration = replace(calibration, threshold=threshold)
+        reader.settings = replace(reader.settings, calibration=calibration)
     with progress_bar("reading", "windows") as advance:
         pair = (question, texts)
         prediction = reader.answer_many([pair], top_k=top_k, progress=advance)[0]
-    threshold = reader.settings.calibration.threshold
     if as_json:
-        print_json(asdict(prediction) | {"threshold": threshold})
+        print_json(asdict(prediction) | {"threshold": calibration.threshold})
         return
     named = list(zip(context, texts, strict=True))
-    show_prediction(prediction, named, threshold=threshold)
+    show_prediction(prediction, named, threshold=calibration.threshold)
+    if prediction.best is None and prediction.answers:
+        stderr.print(
+            "a higher --threshold answers more often; 'spanwise calibrate' fits it to your own data"
+        )
 
 
 def show_prediction(
@@ -137,7 +153,9 @@ def _read_text(name: str) -> str:
     try:
         raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise ConfigError(f"-c {name}: cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"-c {name}: cannot be read: {error.strerror}; name a text file, or - for stdin"
+        ) from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -180,11 +198,15 @@ def evaluate(
         log = read_log(fetch_folder(model, revision=revision))
     from spanwise.corpus.writing import write_whole
     from spanwise.evaluation import evaluate as run
+    from spanwise.publishing.results import seen_data
     from spanwise.reader import Reader
 
     examples = scan_with_report(data, parse_columns(columns))
     language = choose_language(language, examples)
     reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
+    for source, how in zip(data, seen_data(data, reader.settings), strict=True):
+        if how:
+            logger.warning("%s is data %s: its scores flatter the reader", source, how)
     with progress_bar("reading", "windows") as advance:
         report = run(reader, examples, language=language, progress=advance)
     scores, threshold = report.overall, report.settings.calibration.threshold

@@ -54,6 +54,7 @@ def export_model(
     *,
     int8: bool = False,
     dev: Sequence[Example] | None = None,
+    dev_name: str = "held-out questions",
     max_f1_drop: float = 0.5,
     revision: str | None = None,
     token: str | None = None,
@@ -64,8 +65,9 @@ def export_model(
         model: folder or Hub id of a model that reads spans.
         out: folder to write; an older export there is replaced.
         int8: store weights in eight bits, and compute in them; the head stays as it is.
-        dev: labelled examples that the eight bits are tried on, with distinct ids; a threshold that
-            was fitted is fitted anew on them.
+        dev: labelled examples that the eight bits are tried on, with distinct ids; probabilities
+            and threshold, where they were fitted, are fitted anew on them.
+        dev_name: how `spanwise.json` calls them.
         max_f1_drop: F1, in percent, that they may cost there.
         revision: branch, tag or commit on the Hub.
         token: for private and gated models on the Hub.
@@ -106,7 +108,7 @@ def export_model(
         f1 = None
         if dev is not None:
             exported = Reader(OnnxBackend(file), reader.tokenizer, settings)
-            calibration, f1 = recalibrate(exported, reader, dev, most=max_f1_drop)
+            calibration, f1 = recalibrate(exported, reader, dev, name=dev_name, most=max_f1_drop)
             settings = replace(settings, calibration=calibration)
         network.config.save_pretrained(fresh)  # type: ignore[union-attr,operator]
         reader.tokenizer.save(fresh)

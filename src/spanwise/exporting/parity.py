@@ -60,7 +60,7 @@ def check_logits(apart: float, name: str) -> None:
 
 
 def recalibrate(
-    ours: Reader, theirs: Reader, examples: Sequence[Example], *, most: float
+    ours: Reader, theirs: Reader, examples: Sequence[Example], *, name: str, most: float
 ) -> tuple[Calibration, tuple[float, float]]:
     """Fit the calibration of a reader in eight bits anew, and see what they cost.
 
@@ -69,6 +69,7 @@ def recalibrate(
         theirs: in float32.
         examples: labelled, with distinct ids. What was fitted is fitted on them for both, else
             what fitting gains would hide what eight bits lose.
+        name: how they are called where the calibration is kept.
         most: F1, in percent, that ours may be below.
 
     Returns:
@@ -77,24 +78,25 @@ def recalibrate(
     Raises:
         ParityError: ours is further below.
     """
-    calibration, found = _refitted(ours, examples)
-    _, wanted = _refitted(theirs, examples)
+    calibration, found = _refitted(ours, examples, name)
+    _, wanted = _refitted(theirs, examples, name)
     if found < wanted - most:
         raise ParityError(
             f"in eight bits F1 is {found:.2f} on {len(examples)} questions, in float32 "
             f"{wanted:.2f}: it drops by {wanted - found:.2f}, and at most {most:g} is let pass "
-            "(--max-f1-drop). Nothing was written"
+            "(--max-f1-drop). On few questions chance moves it as far: give more, or let more "
+            "pass. Nothing was written"
         )
     return calibration, (found, wanted)
 
 
-def _refitted(reader: Reader, examples: Sequence[Example]) -> tuple[Calibration, float]:
+def _refitted(reader: Reader, examples: Sequence[Example], name: str) -> tuple[Calibration, float]:
     """A calibration for eight bits, if the reader has one, and F1 with it."""
     report, calibration = evaluate(reader, examples), reader.settings.calibration
     if not calibration.fitted_on:
         return calibration, report.overall["f1"]
     use_null = reader.settings.decode.use_null
-    on = f"{calibration.fitted_on.removesuffix(_EIGHT_BITS)}{_EIGHT_BITS}"
+    on = f"{name}{_EIGHT_BITS}"
     calibration = fit_calibration(examples, report.predictions, fitted_on=on, use_null=use_null)
     predictions = recalibrated(report.predictions, calibration, use_null=use_null)
     scores = score_spans(examples, predictions, threshold=calibration.threshold)

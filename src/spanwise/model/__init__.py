@@ -29,6 +29,7 @@ try:
     from spanwise.model.traits import (
         accepts_type_ids,
         count_parameters,
+        gives_spans,
         is_causal,
         position_limit,
     )
@@ -51,6 +52,7 @@ __all__ = [
     "accepts_type_ids",
     "count_parameters",
     "freeze",
+    "gives_spans",
     "is_causal",
     "is_of_head",
     "load_reader_model",

@@ -57,6 +57,13 @@ def is_causal(model: nn.Module) -> bool:
     return bool(change[:-1].max() <= 1e-5 * change[-1])
 
 
+def gives_spans(model: nn.Module) -> bool:
+    """Whether its output has start and end logits: found by reading a few tokens."""
+    with evaluating(model), torch.no_grad():
+        output = model(**few_tokens(model))
+    return hasattr(output, "start_logits") and hasattr(output, "end_logits")
+
+
 def few_tokens(model: nn.Module) -> dict[str, torch.Tensor]:
     """Two short rows of tokens, (2, 8), that differ in the last one."""
     ids = torch.arange(8).remainder(config_of(model).vocab_size).repeat(2, 1)

@@ -279,7 +279,10 @@ def _pair_of(item: Any) -> tuple[str, str]:
         if not isinstance(item[name], str) or not item[name].strip():
             message = f"{name} is {item[name]!r:.80}; give some text"
             if name == "context" and isinstance(item[name], list | tuple):
-                message += ", and several beside as many questions"
+                message = (
+                    f"context is a list of {len(item[name])} beside one question; give as many "
+                    "questions, or ask Reader.answer, which takes several texts"
+                )
             raise FormatError([Problem(file="pipeline", place="", id=None, message=message)])
     return item["question"], item["context"]
 

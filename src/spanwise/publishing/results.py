@@ -4,7 +4,7 @@ This module knows nothing about Markdown or the Hub.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,19 +47,27 @@ def measured(reports: Mapping[str, Report], settings: ReaderSettings) -> list[Re
         settings: of the reader, whose provenance tells data that it has seen.
     """
     results = []
-    for name, (source, report) in zip(distinct_names(reports), reports.items(), strict=True):
-        sha256 = file_hash(source)
+    names, seen = distinct_names(reports), seen_data(list(reports), settings)
+    for name, how, (source, report) in zip(names, seen, reports.items(), strict=True):
         results.append(
             Result(
                 name=name,
                 scores=report.overall,
                 threshold=report.settings.calibration.threshold,
                 language=report.language,
-                sha256=sha256,
-                seen=_seen(name, sha256, settings),
+                sha256=file_hash(source),
+                seen=how,
             )
         )
     return results
+
+
+def seen_data(sources: Sequence[str], settings: ReaderSettings) -> list[str]:
+    """How a reader has seen each source: `FITTED`, `LEARNT`, or "", as far as is known."""
+    return [
+        _seen(name, file_hash(source), settings)
+        for name, source in zip(distinct_names(sources), sources, strict=True)
+    ]
 
 
 def kept(settings: ReaderSettings) -> list[Result]:

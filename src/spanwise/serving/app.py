@@ -186,6 +186,7 @@ def _add_information(app: FastAPI, service: Service) -> None:
     page = files("spanwise.serving") / "page.html"
     html = page.read_text(encoding="utf-8") if page.is_file() else None
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, responses=_documented(404))
     async def ask() -> HTMLResponse:
         """A page to ask from."""
@@ -193,11 +194,13 @@ def _add_information(app: FastAPI, service: Service) -> None:
             raise Refusal(404)
         return HTMLResponse(html)
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> Health:
         """Say that the process lives."""
         return Health(status="alive")
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready", responses=_documented(503))
     async def ready() -> Health:
         """Say that the model is loaded and has read something."""

@@ -81,7 +81,7 @@ class Gate:
             await refusal.response()(scope, receive, send)
 
     def _check_token(self, scope: Scope) -> None:
-        is_open = scope["method"] == "GET" and scope["path"] in OPEN
+        is_open = scope["method"] in {"GET", "HEAD"} and scope["path"] in OPEN
         if self._token is None or is_open:
             return
         scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
@@ -116,7 +116,10 @@ class Gate:
                 raise  # it is the application's own
             if not is_answered:
                 seconds = self._limits.timeout
-                message = f"no answer within {seconds:g} s; ask less at once, or again later"
+                message = (
+                    f"no answer within {seconds:g} s; ask less at once, or again later, or have "
+                    "the server's --timeout raised"
+                )
                 raise Refusal(504, message) from None
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:

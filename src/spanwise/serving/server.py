@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from threading import Thread
 
 import uvicorn
@@ -54,6 +55,8 @@ def serve(
         raise ConfigError("the token is empty or has other than printable ASCII characters")
     listener = _listen(host, port)
     log_as_json()
+    if token is None and not ip_address(listener.getsockname()[0]).is_loopback:
+        logger.warning("whoever reaches %s may ask: it has no --token", _url(listener))
     sys.setswitchinterval(_SWITCH)
     config = uvicorn.Config(
         make_app(service, token=token, origins=origins),
