@@ -109,6 +109,12 @@ def test_families_answer_the_same_exported(family: str, tmp_path: Path) -> None:
     assert done.apart < 1e-5
     same_answers(folder, done.folder)
     read_padded(folder, done.folder)
+    settings = read_settings(done.folder)
+    assert settings is not None
+    with unexported(done.folder, settings.export["parameters"]) as whole:
+        found = load_training_model(whole, settings.head).state_dict()
+    for name, values in load_training_model(folder, settings.head).state_dict().items():
+        torch.testing.assert_close(found[name], values, atol=0, rtol=0)
 
 
 @pytest.mark.slow
@@ -260,6 +266,11 @@ def test_eight_bits_that_cost_too_much_are_not_written(
         message = r"F1 is 59\.49 on 30 questions, in float32 60\.00: .* 0\.51, .* 0\.5 is"
         with pytest.raises(ParityError, match=message):
             export_model(reader, tmp_path / "out", int8=True, dev=EXAMPLES)
+        f1 = iter([60.0, 60.0, 59.5, 60.0])
+        with pytest.raises(ParityError, match="at most nan is let pass"):
+            export_model(
+                reader, tmp_path / "out", int8=True, dev=EXAMPLES, max_f1_drop=float("nan")
+            )
         assert [file.name for file in tmp_path.iterdir()] == ["out"]
         assert content(done.folder) == before
         assert export_model(reader, tmp_path / "out", int8=True, dev=EXAMPLES).f1 == (59.5, 60.0)
@@ -341,6 +352,33 @@ def test_a_family_that_cannot_be_exported_is_named(
     with pytest.raises(CheckpointError, match=r"type 'bert' to ONNX: .*aten::unknown; use it"):
         export_model(reader, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cause_of_a_failed_export_is_told_without_its_colours(
+    reader: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("\x1b[96mstep 2/3\x1b[0m") from ValueError("\x1b[1mno such view\x1b[0m")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(CheckpointError, match="to ONNX: ValueError: no such view; use it with"):
+        export_model(reader, tmp_path / "out")
+
+
+def test_a_graph_that_does_not_run_is_no_export(
+    reader: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = OnnxBackend(exported / "model.onnx")
+    monkeypatch.setattr(parity, "SHAPES", ((1, 90),))  # it has positions for 80
+    monkeypatch.setattr(exporting, "position_limit", lambda _: None)
+    with graph_at_hand(exported / "model.onnx"):
+        message = "models of type 'bert' cannot be exported: ONNX Runtime does not run what"
+        with pytest.raises(CheckpointError, match=message):
+            export_model(reader, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    batch = parity._batch(np.random.default_rng(0), 1, 90, 50)
+    with pytest.raises(CheckpointError, match=r"model\.onnx: .* a window of 90 tokens with it: "):
+        backend(batch)
 
 
 def test_a_parameter_that_is_lost_fails_the_export(

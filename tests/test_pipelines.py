@@ -65,6 +65,7 @@ def test_many_questions_give_a_list_in_their_order() -> None:
         qa()(data=[item, {"question": QUESTION, "context": other}]),
         qa()(X=(item, {"question": QUESTION, "context": other})),
         qa()(qa().create_sample([QUESTION] * 2, [CONTEXT, other])),
+        qa()({"question": [QUESTION] * 2, "context": [CONTEXT, other], "id": ["a", "b"]}),
         qa()([item, {"question": QUESTION, "context": other}], batch_size=2, num_workers=1),
     ):
         assert [one["answer"] for one in found] == expected
@@ -98,7 +99,7 @@ def test_more_answers_come_as_a_list_best_first() -> None:
     assert [one["answer"] for one in found] == ["red", "green"]
     assert found[0]["score"] > found[1]["score"]
     assert qa(top_k=2)(**ask) == found
-    assert qa()(**ask, topk=2) == found
+    assert qa()(**ask, topk=2) == qa()(**ask, top_k=np.int64(2)) == found
     assert isinstance(qa(top_k=3)(question="what ?", context="a"), list)
 
 

@@ -156,6 +156,8 @@ def test_a_stride_that_fills_the_window_is_halved_and_refused_as_before(
     ask = {"question": "which ?", "context": CONTEXT, "max_seq_len": 15, "doc_stride": 10}
     assert QuestionAnsweringPipeline(reader)(**ask)["answer"] == "red"
     assert "stride 10 leaves no room to move on" in caplog.text
+    short = ask | {"context": "the red lamp"}  # in a window of its own a stride has no part
+    assert QuestionAnsweringPipeline(reader, scoring="transformers4")(**short)["answer"] == "red"
     with pytest.raises(ConfigError, match="leave 10 for the context, which doc_stride 10 fills"):
         QuestionAnsweringPipeline(reader, scoring="transformers4")(**ask)
 

@@ -99,6 +99,15 @@ def test_eight_bits_answer_the_same_to_the_bit_in_any_company(
     assert together(reader) == [reader.answer(*pair) for pair in PAIRS]
 
 
+def test_windows_may_be_as_long_as_an_exports_positions() -> None:
+    reader = fake_reader()
+    for export, longest in ({"positions": 40}, 40), ({}, 24), ({"positions": None}, 24):
+        settings = replace(reader.settings, export=export)
+        with started(Reader(reader.backend, TOKENIZER, settings)) as engine:
+            job = engine.submit(lambda ours: ours.backend.longest)  # type: ignore[attr-defined]
+            assert job.result.result(20) == longest
+
+
 def test_a_job_may_be_any_function_of_a_reader() -> None:
     reader = fake_reader()
     with started(reader) as engine:

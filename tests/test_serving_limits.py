@@ -81,6 +81,25 @@ def test_long_texts_are_refused(url: str, path: str, body: dict[str, Any], messa
     assert message in refused(httpx.post(url + path, json=body), 422, "invalid")
 
 
+def test_of_many_faults_the_first_is_told(url: str) -> None:
+    for field, path in ("contexts", "/v1/answer"), ("question", "/"):
+        body = {"question": "which ?", "context": "a", field: [1] * 900}
+        message = refused(httpx.post(url + path, json=body), 422, "invalid")
+        assert message == f"{field}[0] is 1: Input should be a valid string"
+    many = GOOD | {f"f{n}": "x" for n in range(200)}
+    message = refused(httpx.post(f"{url}/v1/answer", json=many), 422, "invalid")
+    assert message.startswith("the body: 202 fields; there are question, context, contexts, top_k")
+    assert httpx.post(url, json=many).status_code == 200  # as the Hub has it
+
+
+def test_answers_larger_than_a_request_may_be_are_refused() -> None:
+    body = {"question": "which ?", "context": "the red lamp " * 20}
+    with running(fake_reader(), limits=Limits(body=400)) as url:
+        message = refused(httpx.post(f"{url}/v1/answer", json=body), 422, "invalid")
+        assert "more than this server sends; the text holds a word without end" in message
+        assert httpx.post(f"{url}/v1/answer", json=body | {"top_k": 1}).status_code == 200
+
+
 def test_what_many_texts_take_together_is_limited(url: str) -> None:
     several = {"question": "which ?", "contexts": ["x" * 150] * 3}
     message = refused(httpx.post(f"{url}/v1/answer", json=several), 422, "invalid")

@@ -100,6 +100,31 @@ def test_at_its_end_it_answers_what_it_took_and_takes_nothing_more() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_loaded_is_loaded_to_its_end_before_the_process_ends(end: int) -> None:
+    """ONNX Runtime, cut off in the middle, aborts the process."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = SERVER.replace("def load():", "def load():\n    time.sleep(2)").replace(
+        "port=0", f"port={port}"
+    )
+    command = [sys.executable, "-c", script, "0"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                assert httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 503
+                break
+            except httpx.ConnectError:
+                assert process.poll() is None
+        process.send_signal(end)
+        _, log = process.communicate(timeout=20)
+        assert "loaded in" in log
+        if end == signal.SIGTERM:
+            assert process.returncode == 0
+            assert "Traceback" not in log
+
+
+@pytest.mark.slow
 def test_the_log_is_json_with_an_id_and_without_anybodys_text() -> None:
     with serving() as server:
         url = server.url
@@ -174,6 +199,8 @@ def test_a_port_that_is_taken_ends_the_command(run: Callable[..., str]) -> None:
         (("--timeout", "nan"), "timeout is nan; it must be above 0"),
         (("--timeout", "inf"), "timeout is inf; it must be above 0, and finite"),
         (("--token", " "), "the token is empty or has other than printable ASCII"),
+        (("--token", "secret "), "the token begins or ends with a blank, which no header keeps"),
+        (("--host", ""), "the host is empty, which would be every address"),
         (("--host", "nowhere.invalid"), "nothing can listen on nowhere.invalid port 8000"),
     ],
 )

@@ -24,6 +24,7 @@ from spanwise.windows import (
     make_windows,
     stream_windows,
 )
+from spanwise.windows import texts as texts_module
 from spanwise.windows.encoding import Tokens
 from spanwise.windows.texts import Texts
 from tests.windows_zoo import ALONE, NAMES, TEXTS, pair
@@ -422,6 +423,18 @@ def test_lengths_beyond_any_text_are_as_good_as_endless() -> None:
     filled = WindowSettings(max_length=24, stride=10**30)
     half = make_windows([ask(text) for text in TEXTS], pair("word pieces"), filled)
     assert len(half) > len(TEXTS)
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 70, 71, 72, 200])
+def test_runs_of_blanks_and_marks_are_followed_to_their_end(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        texts_module, "_AT_ONCE", 7
+    )  # characters looked at together, after the first 64
+    run = "".join("\u0301 \u1161\n"[n % 4] for n in range(count))
+    for rest in ("", "x", "x\u0301"):
+        assert texts_module._run_behind(f"e{run}{rest}", 1) == count
 
 
 def test_a_lone_surrogate_is_no_text() -> None:

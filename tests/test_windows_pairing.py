@@ -304,10 +304,9 @@ def test_a_panic_while_a_file_is_read_is_an_error_that_names_it(tmp_path: Path) 
 def test_a_panic_on_a_text_is_an_error_that_names_the_text() -> None:
     tokenizer = PairTokenizer(kind("word pieces").tokenizer, name="somewhere")
     tokenizer.tokenizer.pre_tokenizer = panicking()
-    with pytest.raises(
-        FormatError, match=r"'the door' cannot be tokenised: somewhere fails .* chunk"
-    ):
+    with pytest.raises(FormatError, match=r"'the door' cannot be tokenised: .* chunk") as caught:
         tokenizer.encode_contexts(["the door"])
+    assert "somewhere" not in str(caught.value)  # it may be a path, and the reader somebody else's
 
 
 def test_an_interrupt_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:

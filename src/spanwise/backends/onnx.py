@@ -78,6 +78,7 @@ class OnnxBackend:
             )
         except Exception as error:
             raise CheckpointError(f"{file}: ONNX Runtime cannot load it: {error}") from error
+        self._file = file
         self._inputs = {node.name for node in self._session.get_inputs()}
         outputs = {node.name for node in self._session.get_outputs()}
         if not {"input_ids"} <= self._inputs <= {"input_ids", "attention_mask", "token_type_ids"}:
@@ -114,10 +115,16 @@ class OnnxBackend:
             "attention_mask": batch.attention_mask,
             "token_type_ids": batch.type_ids,
         }
-        start, end = self._session.run(
-            _OUTPUTS,
-            {name: inputs[name][row : row + 1, tokens].astype(np.int64) for name in self._inputs},
-        )
+        given = {
+            name: inputs[name][row : row + 1, tokens].astype(np.int64) for name in self._inputs
+        }
+        try:
+            start, end = self._session.run(_OUTPUTS, given)
+        except Exception as error:
+            raise CheckpointError(
+                f"{self._file}: ONNX Runtime cannot read a window of {tokens.stop} tokens with it: "
+                f"{error}"
+            ) from error
         return start[0], end[0]
 
 

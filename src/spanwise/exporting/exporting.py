@@ -17,7 +17,7 @@ from spanwise.checkpoints import (
     is_checkpoint_file,
     write_settings,
 )
-from spanwise.errors import ConfigError
+from spanwise.errors import CheckpointError, ConfigError
 from spanwise.exporting.eight_bits import quantize
 from spanwise.exporting.fusing import fuse
 from spanwise.exporting.graph import match_parameters, quiet, write_graph
@@ -92,7 +92,15 @@ def export_model(
             vocabulary=network.config.vocab_size,  # type: ignore[union-attr,arg-type]
             longest=longest,
         )
-        apart = apart_from(OnnxBackend(file), TorchBackend(network, device="cpu"))
+        theirs = TorchBackend(network, device="cpu")
+        try:
+            apart = apart_from(OnnxBackend(file), theirs)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{model}: models of type {network.config.model_type!r} "  # type: ignore[union-attr]
+                f"cannot be exported: ONNX Runtime does not run what PyTorch wrote: "
+                f"{error.__cause__}; use it with torch"
+            ) from error
         check_logits(apart, str(model))
         parameters = match_parameters(network, file)
         logger.info("logits in float32 are within %.0e of PyTorch's", apart)

@@ -4,6 +4,7 @@ This module knows nothing about tokenizers, settings or accuracy.
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,12 +71,19 @@ def write_graph(model: nn.Module, file: Path, *, name: str) -> None:
     except OSError:  # a full disk says nothing of the family
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"{name}: PyTorch {torch.__version__} cannot export models of type "
-            f"{config.model_type!r} to ONNX: {type(error).__name__}: {reason}; use it with torch"
+            f"{config.model_type!r} to ONNX: {_reason(error)}; use it with torch"
         ) from error
     _forget_origins(file)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what an error began with; the exporter wraps it in steps of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()  # it colours them
+    return f"{type(error).__name__}: {text.partition(chr(10))[0]}"
 
 
 def _forget_origins(file: Path) -> None:

@@ -41,7 +41,7 @@ def unexported(folder: Path, parameters: Mapping[str, Any]) -> Iterator[Path]:
             "which weight; train on the checkpoint that it was exported from"
         )
     tensors = _read(folder / EXPORT_FILE, parameters)
-    custom = any(name.startswith("head.") for name in tensors)  # of a `SpanModel`
+    custom = all(name.startswith(("encoder.", "head.")) for name in tensors)  # of a `SpanModel`
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copy(folder / "config.json", scratch)
         for file, prefix in (

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
+from numbers import Integral
 from types import GeneratorType
 from typing import Any
 
@@ -44,17 +45,19 @@ class _Parameters:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, all of it at once."""
+        least = {
+            "top_k": 1,
+            "doc_stride": 0,
+            "max_answer_len": 1,
+            "max_seq_len": 1,
+            "max_question_len": 1,
+            "batch_size": 1,
+        }
+        values: dict[str, Any] = {name: getattr(self, name) for name in least}
         problems = [
-            f"{name} is {value!r}: it must be a whole number of at least {least}"
-            for name, value, least in (
-                ("top_k", self.top_k, 1),
-                ("doc_stride", self.doc_stride, 0),
-                ("max_answer_len", self.max_answer_len, 1),
-                ("max_seq_len", self.max_seq_len, 1),
-                ("max_question_len", self.max_question_len, 1),
-                ("batch_size", self.batch_size, 1),
-            )
-            if value is not None and (not isinstance(value, int) or value < least)
+            f"{name} is {value!r}: it must be a whole number of at least {least[name]}"
+            for name, value in values.items()
+            if value is not None and (not isinstance(value, Integral) or value < least[name])
         ]
         if problems:
             raise ConfigError(problems)
@@ -245,30 +248,36 @@ def _take(defaults: _Parameters, changes: Mapping[str, Any]) -> _Parameters:
 def _items(args: tuple[Any, ...], inputs: Mapping[str, Any]) -> Any:
     """One question as a dict, or many as a list or a generator of such."""
     if not args:
-        question, context = inputs.get("question"), inputs.get("context")
-        if not isinstance(question, list | tuple):
-            return dict(inputs)
-        contexts = context if isinstance(context, list | tuple) else [context] * len(question)
-        if len(contexts) != len(question):
-            raise ConfigError(
-                f"{len(question)} questions and {len(contexts)} contexts: give as many of both, or "
-                "one context for all"
-            )
-        pairs = zip(question, contexts, strict=True)
-        return [{"question": asked, "context": text} for asked, text in pairs]
+        return _apart(inputs)
     if inputs:
         raise ConfigError("give question= and context=, or a question and a context, or dicts")
     if len(args) > 1:
         both = len(args) == 2 and not isinstance(args[0], Mapping)
         return {"question": args[0], "context": args[1]} if both else list(args)
     (items,) = args
-    if isinstance(items, Mapping | GeneratorType):
-        return items
+    if isinstance(items, Mapping):
+        return _apart(items)
     if hasattr(items, "__getitem__") and not hasattr(items, "__iter__"):
         # A Dataset of torch, which need not say where it ends when it is gone through.
         return [items[number] for number in range(len(items))]
-    several = isinstance(items, Iterable) and not isinstance(items, str)
-    return list(items) if several else [items]
+    if isinstance(items, str) or not isinstance(items, Iterable):
+        return [items]
+    return items if isinstance(items, GeneratorType) else list(items)
+
+
+def _apart(item: Mapping[str, Any]) -> Any:
+    """One question as it is; of columns, as a slice of a data set has them, a list of questions."""
+    question, context = item.get("question"), item.get("context")
+    if not isinstance(question, list | tuple):
+        return item
+    contexts = context if isinstance(context, list | tuple) else [context] * len(question)
+    if len(contexts) != len(question):
+        raise ConfigError(
+            f"{len(question)} questions and {len(contexts)} contexts: give as many of both, or "
+            "one context for all"
+        )
+    pairs = zip(question, contexts, strict=True)
+    return [{"question": asked, "context": text} for asked, text in pairs]
 
 
 def _pair_of(item: Any) -> tuple[str, str]:

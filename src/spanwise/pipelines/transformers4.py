@@ -80,7 +80,10 @@ def _encode(
     special = rust.num_special_tokens_to_add(is_pair=True)
     asked = len(rust.encode(question, add_special_tokens=False))
     room = options.max_seq_len - special - asked
+    pair = (question, context) if question_first else (context, question)
     if room <= options.doc_stride:
+        if len(rust.encode(context, add_special_tokens=False)) <= room:
+            return [rust.encode(*pair)]  # there is nothing to cut
         raise ConfigError(
             f"max_seq_len is {options.max_seq_len}: {special} special tokens and the {asked} of "
             f"the question leave {max(room, 0)} for the context, which doc_stride "
@@ -92,7 +95,6 @@ def _encode(
         stride=options.doc_stride,
         strategy="only_second" if question_first else "only_first",
     )
-    pair = (question, context) if question_first else (context, question)
     encoding = rust.encode(*pair)
     return [encoding, *encoding.overflowing]
 

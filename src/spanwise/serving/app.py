@@ -116,6 +116,21 @@ class Service:
             if value > limit:
                 raise Refusal(422, f"{value} {what}; this server takes {limit} in one request")
 
+    def response(self, content: Any) -> Response:
+        """What is sent; a client that does not read it must not fill the memory.
+
+        Raises:
+            Refusal: it is larger than a request may be: a "word" of the text is endless.
+        """
+        response = JSONResponse(content)
+        if len(response.body) > self.limits.body:
+            raise Refusal(
+                422,
+                f"the answers have {len(response.body)} bytes, more than this server sends; the "
+                "text holds a word without end, or ask for fewer by top_k",
+            )
+        return response
+
 
 def make_app(service: Service, *, token: str | None = None, origins: Sequence[str] = ()) -> ASGIApp:
     """The application with all that stands before it.
@@ -163,7 +178,7 @@ def _add_questions(app: FastAPI, service: Service) -> None:
             call = QuestionAnsweringPipeline(reader)
             return call(question=question, context=context, **parameters)
 
-        return JSONResponse(await service.run(answer))
+        return service.response(await service.run(answer))
 
     @app.post("/v1/answer", response_model=AnswerResponse, responses=refused)
     async def answer(asked: AnswerRequest) -> Response:
@@ -175,7 +190,7 @@ def _add_questions(app: FastAPI, service: Service) -> None:
             prediction = reader.answer(asked.question, contexts, top_k=asked.top_k)
             return asdict(prediction) | {"threshold": reader.settings.calibration.threshold}
 
-        return JSONResponse(await service.run(read))
+        return service.response(await service.run(read))
 
 
 def _listed(value: str | list[str]) -> list[str]:

@@ -255,8 +255,9 @@ class _Queued:
         self._engine = engine
         self._job = job
         # A model without a limit would read windows of any length, which take memory by the square.
-        known = getattr(engine.reader.backend, "longest", None)
-        self.longest: int = known or engine.reader.settings.window.max_length
+        settings = engine.reader.settings
+        known = getattr(engine.reader.backend, "longest", settings.export.get("positions"))
+        self.longest: int = known or settings.window.max_length
 
     def __call__(self, batch: Batch) -> Logits:
         return self._engine.read(batch, self._job)

@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from spanwise.schema import Prediction
 
+_MOST_FIELDS = 20  # of a request that are looked at one by one
 _MOST = 1_000_000  # of any number in a request: no reader has use for more
 
 Text = Annotated[str, Field(strict=True, min_length=1)]
-Texts = Annotated[list[Text], Field(min_length=1)]
+# Only the first fault of a list is told: a body has room for a million.
+Texts = Annotated[list[Text], Field(min_length=1, fail_fast=True)]
 # Branches are told apart by hand, or every fault would be reported once for each.
 OneOrMore = Annotated[
     Annotated[Text, Tag("<text>")] | Annotated[Texts, Tag("<texts>")],
@@ -101,6 +103,14 @@ class AnswerRequest(BaseModel):
     context: Text | None = Field(None, description="The text.")
     contexts: Texts | None = Field(None, description="In its place: several texts.")
     top_k: Count | None = Field(None, description="Answers at most. No probability depends on it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, body: Any) -> Any:
+        if isinstance(body, dict) and len(body) > _MOST_FIELDS:
+            known = ", ".join(cls.model_fields)
+            raise ValueError(f"{len(body)} fields; there are {known} alone")
+        return body
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

@@ -23,6 +23,10 @@ logger = logging.getLogger("spanwise.serving")
 
 _BACKLOG = 2048  # connections that the system holds while the server is busy
 
+# Seconds that the end waits for a model that is loaded: ONNX Runtime, cut off in the middle, aborts
+# the process. A download may take longer, and can be cut off.
+_LOAD = 10.0
+
 _SWITCH = (
     0.001  # seconds: a refusal waits so long for each thread that cuts or decodes, not for 5 ms
 )
@@ -53,10 +57,15 @@ def serve(
     """
     if token is not None and not (token.isascii() and token.isprintable() and token.strip()):
         raise ConfigError("the token is empty or has other than printable ASCII characters")
+    if token is not None and token != token.strip():
+        raise ConfigError("the token begins or ends with a blank, which no header keeps")
+    if not host:
+        raise ConfigError("the host is empty, which would be every address; name one with --host")
     listener = _listen(host, port)
+    url = _url(listener)
     log_as_json()
     if token is None and not ip_address(listener.getsockname()[0]).is_loopback:
-        logger.warning("whoever reaches %s may ask: it has no --token", _url(listener))
+        logger.warning("whoever reaches %s may ask: it has no --token", url)
     sys.setswitchinterval(_SWITCH)
     config = uvicorn.Config(
         make_app(service, token=token, origins=origins),
@@ -76,16 +85,20 @@ def serve(
             server.should_exit = True
             return
         seconds = time.perf_counter() - began
-        logger.info("serving %s at %s, loaded in %.1f s", service.model, _url(listener), seconds)
+        logger.info("serving %s at %s, loaded in %.1f s", service.model, url, seconds)
 
     def stop(*_: object) -> None:
         server.should_exit = True
 
     # uvicorn raises the signal again when it is done; by itself that would end with its status.
     signal.signal(signal.SIGTERM, stop)
-    Thread(target=start, name="load", daemon=True).start()
-    server.run(sockets=[listener])
-    service.stop()
+    loading = Thread(target=start, name="load", daemon=True)
+    loading.start()
+    try:
+        server.run(sockets=[listener])
+    finally:  # Ctrl-C comes out of it as a KeyboardInterrupt
+        loading.join(_LOAD)
+        service.stop()
     if failures:
         raise failures[0]
 

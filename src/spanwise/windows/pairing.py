@@ -186,7 +186,11 @@ class PairTokenizer:
             near = text[max(0, error.start - 20) : error.start + 20]
             message = f"{near!r} holds a lone surrogate, which is no character; replace it"
         except CheckpointError as error:
-            message = f"{text!r:.80} cannot be tokenised: {error}; reword or remove it"
+            # Not by the name of the tokenizer, which may be a path and nobody else's to know.
+            message = (
+                f"{text!r:.80} cannot be tokenised: tokenizers {tokenizers.__version__} says "
+                f"{error.__cause__}; reword or remove it"
+            )
         return Problem(file="", place="", id=None, message=message) if message else None
 
     def token_id(self, kind: str) -> int | None:

@@ -86,8 +86,7 @@ class Texts:
         start, end = (int(offsets.min()), int(offsets.max())) if len(offsets) else (0, 0)
         while start > 0 and text[start - 1].isspace():  # no run of blanks is cut
             start -= 1
-        while end < len(text) and (text[end].isspace() or is_mark(text[end])):
-            end += 1
+        end += _run_behind(text, end)
         splits = np.array([0, len(ids)])
         return cls(
             texts=(text[start:end],),
@@ -139,6 +138,17 @@ class Texts:
         if not joined.isascii():
             edges[:, 1] += _marks_behind(places, joined, blank)
         return edges
+
+
+def _run_behind(text: str, place: int) -> int:
+    """How many characters from here on are blanks or marks."""
+    begin, size = place, 64  # most runs are short
+    while part := text[begin : begin + size]:
+        others = ~(_look_up(part, _blanks()) | _look_up(part, _marks()))
+        if others.any():
+            return begin + int(others.argmax()) - place
+        begin, size = begin + size, _AT_ONCE
+    return len(text) - place
 
 
 def is_mark(character: str) -> bool:
