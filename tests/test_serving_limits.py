@@ -92,9 +92,9 @@ def test_of_many_faults_the_first_is_told(url: str) -> None:
     assert httpx.post(url, json=many).status_code == 200  # as the Hub has it
 
 
-def test_answers_larger_than_a_request_may_be_are_refused() -> None:
+def test_answers_far_larger_than_a_request_may_be_are_refused() -> None:
     body = {"question": "which ?", "context": "the red lamp " * 20}
-    with running(fake_reader(), limits=Limits(body=400)) as url:
+    with running(fake_reader(), limits=Limits(body=330)) as url:
         message = refused(httpx.post(f"{url}/v1/answer", json=body), 422, "invalid")
         assert "more than this server sends; the text holds a word without end" in message
         assert httpx.post(f"{url}/v1/answer", json=body | {"top_k": 1}).status_code == 200

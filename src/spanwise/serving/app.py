@@ -53,6 +53,7 @@ _SILENT: TelemetryConfig = {  # whatever the environment says; its logs would ho
     "operation_spans": False,
     "auto_configure": False,
 }
+_MOST_SENT = 4  # times the bytes of a request; all answers to a thousand questions have fewer
 _REFUSED_ASKING = (400, 401, 413, 422, 429, 500, 503, 504)
 
 
@@ -120,10 +121,11 @@ class Service:
         """What is sent; a client that does not read it must not fill the memory.
 
         Raises:
-            Refusal: it is larger than a request may be: a "word" of the text is endless.
+            Refusal: it is far larger than a request may be, as where each of many answers has a
+                word without end.
         """
         response = JSONResponse(content)
-        if len(response.body) > self.limits.body:
+        if len(response.body) > _MOST_SENT * self.limits.body:
             raise Refusal(
                 422,
                 f"the answers have {len(response.body)} bytes, more than this server sends; the "
