@@ -5,6 +5,7 @@ This module knows nothing about training, files or how a report is shown.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,11 @@ def score_spans(
     scores = _score(examples, predictions, language, threshold=threshold)
     overall = _overall(examples, predictions, scores, spans, threshold=threshold)
     return overall | _intervals(scores)
+
+
+def fitted_name(data: Sequence[str]) -> str:
+    """How `spanwise.json` calls the data that something was fitted on."""
+    return ", ".join(Path(source).resolve().name for source in data)
 
 
 def fit_calibration(

@@ -36,11 +36,6 @@ Columns = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def fitted_name(data: Sequence[str]) -> str:
-    """How `spanwise.json` calls the data that something was fitted on."""
-    return ", ".join(Path(source).resolve().name for source in data)
-
-
 def _check_language(language: str | None) -> str | None:
     if language is not None and language not in LANGUAGES:
         known = ", ".join(LANGUAGES)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spanwise.cli.data import Columns, fitted_name, parse_columns, scan_with_report
+from spanwise.cli.data import Columns, parse_columns, scan_with_report
 from spanwise.cli.reading import Revision
 from spanwise.cli.terminal import stderr, stdout
 from spanwise.errors import ConfigError
@@ -41,6 +41,7 @@ def export(
     """Write a reader for ONNX Runtime, or nothing where it would answer otherwise."""
     if dev and not int8:
         raise ConfigError("--dev says what 8 bits cost; give --int8 with it, or leave it out")
+    from spanwise.evaluation import fitted_name
     from spanwise.exporting import export_model
 
     examples = scan_with_report(dev, parse_columns(columns)) if dev else None

@@ -24,7 +24,6 @@ from spanwise.cli.data import (
     Json,
     Language,
     choose_language,
-    fitted_name,
     parse_columns,
     scan_with_report,
 )
@@ -208,7 +207,13 @@ def calibrate(
         raise ConfigError(f"--out {out} is a file; name a new folder")
     if out is not None and out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"--out {out} is not empty; name a new folder")
-    from spanwise.evaluation import evaluate, fit_calibration, recalibrated, report_predictions
+    from spanwise.evaluation import (
+        evaluate,
+        fit_calibration,
+        fitted_name,
+        recalibrated,
+        report_predictions,
+    )
     from spanwise.reader import Reader
 
     examples = scan_with_report(data, parse_columns(columns))

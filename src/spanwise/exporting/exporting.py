@@ -98,7 +98,7 @@ def export_model(
         except CheckpointError as error:
             raise CheckpointError(
                 f"{model}: models of type {network.config.model_type!r} "  # type: ignore[union-attr]
-                f"cannot be exported: ONNX Runtime does not run what PyTorch wrote: "
+                "cannot be exported: ONNX Runtime does not run what PyTorch wrote: "
                 f"{error.__cause__}; use it with torch"
             ) from error
         check_logits(apart, str(model))

@@ -22,7 +22,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from spanwise.checkpoints import checkpoint_files, write_settings
 from spanwise.errors import ConfigError
-from spanwise.evaluation import fit_calibration, recalibrated, score_spans
+from spanwise.evaluation import fit_calibration, fitted_name, recalibrated, score_spans
 from spanwise.model import save_model
 from spanwise.schema import Calibration, Prediction, ReaderSettings
 from spanwise.training.checkpointing import prune_checkpoints, write_checkpoint
@@ -329,7 +329,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         if not examples:
             return Trained(folder=folder, epoch=epoch, scores={}, calibration=Calibration())
         use_null = self.settings.decode.use_null
-        fitted_on = ", ".join(Path(file).resolve().name for file in self.config.dev)
+        fitted_on = fitted_name(self.config.dev)
         calibration = fit_calibration(examples, read, fitted_on=fitted_on, use_null=use_null)
         predictions = recalibrated(read, calibration, use_null=use_null)
         scores = score_spans(examples, predictions, threshold=calibration.threshold)
