@@ -227,7 +227,9 @@ def test_score_prints_the_official_keys(run: Run, tmp_path: Path, data: Path) ->
     assert done.status == 0
     assert list(scores)[:3] == ["exact", "f1", "total"]
     assert (scores["exact"], scores["f1"], scores["total"]) == (100.0, 100.0, 8)
-    assert "100.00" in run("score", data, predictions).out
+    table = run("score", data, predictions).out
+    assert "all, as they were given" in table
+    assert "100.00" in table
 
 
 def test_score_reports_missing_predictions_and_refuses_unknown_ids(
@@ -258,6 +260,8 @@ def test_score_with_probabilities_adds_the_best_thresholds(
     scores = json.loads(done.out)
     assert {"best_exact", "best_exact_thresh", "best_f1", "best_f1_thresh"} <= set(scores)
     assert scores["best_f1_thresh"] == 0.1
+    done = run("score", data, predictions, "--no-answer-probabilities", nulls, "--threshold", 0.5)
+    assert "all, at threshold 0.5" in done.out
     assert run("score", data, predictions, "--rules", "3").status == 2
 
 

@@ -269,7 +269,8 @@ def score(
         print_json(scores.overall | {"threshold": threshold, "language": scores.language})
     else:
         stdout.print(f"rules of SQuAD {scores.rules}, texts compared as {scores.language}")
-        stdout.print(score_table(scores.overall, f"threshold {threshold:g}"))
+        which = "as they were given" if nulls is None else f"at threshold {threshold:g}"
+        stdout.print(score_table(scores.overall, which))
 
 
 def choose_language(language: str | None, examples: Sequence[Example]) -> str:

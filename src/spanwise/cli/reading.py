@@ -213,7 +213,7 @@ def evaluate(
     if as_json:
         print_json(scores | {"threshold": threshold, "language": report.language})
     else:
-        stdout.print(score_table(scores, f"the stored threshold {threshold:.3f}"))
+        stdout.print(score_table(scores, f"at the stored threshold {threshold:.3f}"))
         for line in _judged(scores):
             stdout.print(line, markup=False)
     # After the scores, which a full disk must not take along.

@@ -87,10 +87,10 @@ def prepare_file(option: str, path: Path, *, read: Sequence[str]) -> None:
         )
 
 
-def score_table(scores: Mapping[str, float], threshold: str) -> Table:
-    """EM and F1 at a threshold, which is given in words, by kind of question; and the oracle's."""
+def score_table(scores: Mapping[str, float], which: str) -> Table:
+    """EM and F1 of the answers that `which` says in words, by kind of question; and the oracle's."""
     table = Table("questions", "count", "EM", "F1", title=None)
-    rows = [("", f"all, at {threshold}")]
+    rows = [("", f"all, {which}")]
     rows += [("HasAns_", "  answerable"), ("NoAns_", "  unanswerable")]
     for prefix, label in rows:
         if f"{prefix}total" in scores:

@@ -118,7 +118,7 @@ def train(
         fitted_on = trained.calibration.fitted_on
         stdout.print(f"on {fitted_on}, where its threshold was fitted:", markup=False)
         threshold = trained.calibration.threshold
-        stdout.print(score_table(trained.scores, f"the stored threshold {threshold:.3f}"))
+        stdout.print(score_table(trained.scores, f"at the stored threshold {threshold:.3f}"))
     else:
         stdout.print(
             "its probabilities are uncalibrated: --dev, or 'spanwise calibrate', fits them"

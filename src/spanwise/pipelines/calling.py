@@ -93,6 +93,7 @@ class QuestionAnsweringPipeline:
         self.reader = reader
         self.scoring = scoring
         self._parameters = _take(_Parameters(), parameters)
+        self._cutter = transformers4.Cutter(reader.tokenizer)
 
     @staticmethod
     def create_sample(question: str | list[str], context: str | list[str]) -> Any:
@@ -138,7 +139,7 @@ class QuestionAnsweringPipeline:
 
     def _answer(self, pairs: Sequence[tuple[str, str]], parameters: _Parameters) -> list[Any]:
         if self.scoring == "transformers4":
-            return [self._answer_as_before(*pair, parameters) for pair in pairs]
+            return list(self._answer_as_before(pairs, parameters))
         reader = self._reader(parameters)
         predictions = reader.answer_many(pairs)
         results = [
@@ -200,8 +201,10 @@ class QuestionAnsweringPipeline:
             found = first + sorted(rest, key=lambda result: -result["score"])
         return found[: parameters.top_k] or [_result(0.0, 0, 0, "")]
 
-    def _answer_as_before(self, question: str, context: str, parameters: _Parameters) -> Any:
-        """One question; a dict where there is one answer, whatever `top_k` was, as it was then."""
+    def _answer_as_before(
+        self, pairs: Sequence[tuple[str, str]], parameters: _Parameters
+    ) -> Iterator[Any]:
+        """For each a dict where there is one answer, whatever `top_k` was, as it was then."""
         tokenizer = self.reader.tokenizer
         longest = min(tokenizer.config.get("model_max_length") or 384, 384)
         max_seq_len = self._cut(parameters.max_seq_len or longest)
@@ -214,10 +217,10 @@ class QuestionAnsweringPipeline:
             handle_impossible_answer=parameters.handle_impossible_answer,
             align_to_words=parameters.align_to_words,
         )
-        found = transformers4.read(
-            question, context, options, backend=self.reader.backend, tokenizer=tokenizer
-        )
-        return found[0] if len(found) == 1 else found
+        for found in transformers4.read(
+            pairs, options, backend=self.reader.backend, cutter=self._cutter
+        ):
+            yield found[0] if len(found) == 1 else found
 
     def _cut(self, length: int) -> int:
         """The window length asked for, as far as the model has positions for it."""

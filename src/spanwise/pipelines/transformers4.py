@@ -7,7 +7,8 @@ context-first tokenizer whose question may be quoted. What it crashed on is an e
 Source: transformers 4.57.6, `pipelines/question_answering.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from spanwise.backends import Backend
+from spanwise.backends import Backend, read_batches
 from spanwise.errors import ConfigError
-from spanwise.schema import Batch, Floats
+from spanwise.schema import Batch, Floats, Logits
 from spanwise.windows import PairTokenizer
 
 _MASKED = np.float32(-10_000)
+_CHUNK = 64  # questions whose windows are held at a time
 
 Result = dict[str, Any]
 
@@ -46,22 +48,91 @@ class Options:
     align_to_words: bool
 
 
+class Cutter:
+    """Cuts a question and its context into windows as that pipeline did.
+
+    The Rust tokenizer has to be told the length of windows, so a copy of it is; making one takes as
+    long as a question, and it is kept until another length is asked for.
+    """
+
+    def __init__(self, tokenizer: PairTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.question_first = tokenizer.padding_side == "right"
+        self._copy: tuple[tuple[int, int], Tokenizer] | None = None
+
+    def __call__(self, question: str, context: str, options: Options) -> list[Encoding]:
+        """The windows.
+
+        Raises:
+            ConfigError: the question leaves no room for a context, or the stride none to move on.
+        """
+        rust = self.tokenizer.tokenizer
+        special = rust.num_special_tokens_to_add(is_pair=True)
+        asked = len(rust.encode(question, add_special_tokens=False))
+        room = options.max_seq_len - special - asked
+        pair = (question, context) if self.question_first else (context, question)
+        if room <= options.doc_stride:
+            if len(rust.encode(context, add_special_tokens=False)) <= room:
+                return [rust.encode(*pair)]  # there is nothing to cut
+            raise ConfigError(
+                f"max_seq_len is {options.max_seq_len}: {special} special tokens and the {asked} "
+                f"of the question leave {max(room, 0)} for the context, which doc_stride "
+                f"{options.doc_stride} fills; raise max_seq_len, lower doc_stride, or use "
+                "scoring='spanwise', which cuts questions at max_question_len"
+            )
+        encoding = self._told(options).encode(*pair)
+        return [encoding, *encoding.overflowing]
+
+    def _told(self, options: Options) -> Tokenizer:
+        lengths = options.max_seq_len, options.doc_stride
+        copy = self._copy  # another thread may ask for others
+        if copy is None or copy[0] != lengths:
+            rust = Tokenizer.from_str(self.tokenizer.tokenizer.to_str())
+            strategy = "only_second" if self.question_first else "only_first"
+            rust.enable_truncation(lengths[0], stride=lengths[1], strategy=strategy)
+            self._copy = copy = lengths, rust
+        return copy[1]
+
+
 def read(
-    question: str, context: str, options: Options, *, backend: Backend, tokenizer: PairTokenizer
-) -> list[Result]:
-    """Answer one question, best first.
+    pairs: Sequence[tuple[str, str]], options: Options, *, backend: Backend, cutter: Cutter
+) -> Iterator[list[Result]]:
+    """Answer questions about their contexts in turn, the best answer of each first.
+
+    Args:
+        pairs: a question and a context each.
+        options: as that pipeline took them.
+        backend: reads each window by itself, unpadded.
+        cutter: with the tokenizer of the reader.
 
     Raises:
-        ConfigError: the question leaves no room for a context, or the stride none to move on.
+        ConfigError: as in `Cutter`.
     """
-    question_first = tokenizer.padding_side == "right"
-    windows = _encode(question, context, options, tokenizer)
+    for begin in range(0, len(pairs), _CHUNK):
+        chunk = pairs[begin : begin + _CHUNK]
+        cut = [cutter(*pair, options) for pair in chunk]
+        context_at = int(cutter.question_first)
+        batches = (_batch(window, context_at) for windows in cut for window in windows)
+        with closing(read_batches(backend, batches)) as logits:
+            for (_, context), windows in zip(chunk, cut, strict=True):
+                found = ((window, *next(logits)) for window in windows)
+                yield _answers(context, found, options, cutter)
+
+
+def _answers(
+    context: str,
+    windows: Iterable[tuple[Encoding, Batch, Logits]],
+    options: Options,
+    cutter: Cutter,
+) -> list[Result]:
+    question_first, cls_token_id = cutter.question_first, cutter.tokenizer.token_id("cls_token")
     answers: list[Result] = []
     null_score = 1e6
-    cls_token_id = tokenizer.token_id("cls_token")
-    for encoding, *logits in _logits(windows, backend, context=int(question_first)):
+    for encoding, _, logits in windows:
         desired = _desired(encoding, cls_token_id, question_first=question_first)
-        start, end = (_softmax(side, desired) for side in logits)
+        start, end = (
+            _softmax(side[0], desired) for side in (logits.start_logits, logits.end_logits)
+        )
         null_score = min(null_score, float(start[0] * end[0]))
         start[0] = end[0] = 0
         for first, last, score in _best(start, end, desired, options):
@@ -72,56 +143,24 @@ def read(
     return sorted(answers, key=lambda answer: -answer["score"])[: options.top_k]
 
 
-def _encode(
-    question: str, context: str, options: Options, tokenizer: PairTokenizer
-) -> list[Encoding]:
-    rust = Tokenizer.from_str(tokenizer.tokenizer.to_str())
-    question_first = tokenizer.padding_side == "right"
-    special = rust.num_special_tokens_to_add(is_pair=True)
-    asked = len(rust.encode(question, add_special_tokens=False))
-    room = options.max_seq_len - special - asked
-    pair = (question, context) if question_first else (context, question)
-    if room <= options.doc_stride:
-        if len(rust.encode(context, add_special_tokens=False)) <= room:
-            return [rust.encode(*pair)]  # there is nothing to cut
-        raise ConfigError(
-            f"max_seq_len is {options.max_seq_len}: {special} special tokens and the {asked} of "
-            f"the question leave {max(room, 0)} for the context, which doc_stride "
-            f"{options.doc_stride} fills; raise max_seq_len, lower doc_stride, or use "
-            "scoring='spanwise', which cuts questions at max_question_len"
-        )
-    rust.enable_truncation(
-        options.max_seq_len,
-        stride=options.doc_stride,
-        strategy="only_second" if question_first else "only_first",
+def _batch(encoding: Encoding, context: int) -> Batch:
+    """A window by itself; the context is the first or the second text of its pair."""
+    ids = np.array([encoding.ids], dtype=np.int32)
+    edges = [
+        offsets if owner == context else (-1, -1)
+        for offsets, owner in zip(encoding.offsets, encoding.sequence_ids, strict=True)
+    ]
+    zero = np.zeros(1, dtype=np.int32)
+    return Batch(
+        input_ids=ids,
+        attention_mask=np.ones_like(ids),
+        type_ids=np.array([encoding.type_ids], dtype=np.int32),
+        edges=np.array([edges], dtype=np.int32),
+        example=zero,
+        null_position=zero,
+        first=zero,
+        last=zero,
     )
-    encoding = rust.encode(*pair)
-    return [encoding, *encoding.overflowing]
-
-
-def _logits(
-    windows: list[Encoding], backend: Backend, *, context: int
-) -> Iterator[tuple[Encoding, Floats, Floats]]:
-    """Start and end logits of each window, which the model is given alone and unpadded."""
-    for encoding in windows:
-        ids = np.array([encoding.ids], dtype=np.int32)
-        edges = [
-            offsets if owner == context else (-1, -1)
-            for offsets, owner in zip(encoding.offsets, encoding.sequence_ids, strict=True)
-        ]
-        zero = np.zeros(1, dtype=np.int32)
-        batch = Batch(
-            input_ids=ids,
-            attention_mask=np.ones_like(ids),
-            type_ids=np.array([encoding.type_ids], dtype=np.int32),
-            edges=np.array([edges], dtype=np.int32),
-            example=zero,
-            null_position=zero,
-            first=zero,
-            last=zero,
-        )
-        logits = backend(batch)
-        yield encoding, logits.start_logits[0], logits.end_logits[0]
 
 
 def _desired(
