@@ -329,3 +329,18 @@ def test_scores_of_transformers_4_are_given_on_request(top_k: int, impossible: b
         assert [(one["start"], one["end"], one["answer"]) for one in found] == [
             (one["start"], one["end"], one["answer"]) for one in expected
         ]
+
+
+def test_scores_of_transformers_4_are_those_of_each_question_alone() -> None:
+    reader = Reader(TorchBackend(random_model(), device="cpu"), TOKENIZER, SETTINGS)
+    before = QuestionAnsweringPipeline(reader, scoring="transformers4")
+    asked = [
+        {"question": example.question, "context": " ".join([example.context] * (1 + number % 4))}
+        for number, example in enumerate(make_colours(70, seed=5))  # more than are cut at a time
+    ]
+    for length in (30, 40, 30):  # which the tokenizer has to be told anew
+        alone = [
+            QuestionAnsweringPipeline(reader, scoring="transformers4")(one, max_seq_len=length)
+            for one in asked
+        ]
+        assert before(asked, max_seq_len=length) == alone
