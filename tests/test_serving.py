@@ -230,3 +230,6 @@ def test_the_listing_has_every_route_and_field(url: str) -> None:
     }
     for field in ("inputs.question", "parameters.doc_stride", "contexts", "top_k"):
         assert f"<code>{field}</code>" in listing
+    answer = httpx.post(f"{url}/v1/answer", json={"question": QUESTION, "context": CONTEXT}).json()
+    for field in (*answer, *(f"best.{name}" for name in answer["best"])):
+        assert re.search(f"<code>{field}</code><td>.|<code>{field}[.]", listing)

@@ -88,7 +88,7 @@ def prepare_file(option: str, path: Path, *, read: Sequence[str]) -> None:
 
 
 def score_table(scores: Mapping[str, float], which: str) -> Table:
-    """EM and F1 of the answers that `which` says in words, by kind of question; and the oracle's."""
+    """EM and F1 by kind of question, of the answers that `which` tells; and the oracle's."""
     table = Table("questions", "count", "EM", "F1", title=None)
     rows = [("", f"all, {which}")]
     rows += [("HasAns_", "  answerable"), ("NoAns_", "  unanswerable")]

@@ -3,6 +3,7 @@
 This module knows nothing about any one route.
 """
 
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -13,6 +14,7 @@ _PAGE = """<!doctype html>
 <style>
 body {{ font: 1rem/1.5 system-ui, sans-serif; width: min(48rem, 92%); margin: 2rem auto }}
 h2 {{ font-size: 1.1rem; margin: 2rem 0 0 }}
+h3 {{ font-size: 1rem; margin: 1rem 0 0 }}
 table {{ border-collapse: collapse }}
 td {{ padding: 0 1rem .25rem 0; vertical-align: top }}
 :root {{ color-scheme: light dark }}
@@ -23,9 +25,12 @@ td {{ padding: 0 1rem .25rem 0; vertical-align: top }}
 </html>
 """
 
+# An attribute and its text, in the docstring that describes a schema made from a dataclass.
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.)(.+(?:\n {8}.+)*)", re.MULTILINE)
+
 
 def listing(openapi: Mapping[str, Any]) -> str:
-    """A page with every route, its fields and its statuses."""
+    """A page with every route: what it takes, what it gives, its statuses."""
     routes = [
         _route(f"{method.upper()} {path}", operation, openapi)
         for path, operations in openapi["paths"].items()
@@ -46,23 +51,36 @@ def _route(name: str, operation: Mapping[str, Any], openapi: Mapping[str, Any]) 
         schema = content["application/json"]["schema"]
         for branch in schema.get("oneOf", [schema]):
             model = _model(branch, openapi) or {}
-            parts += [f"<p>{escape(model['description'])}</p>", _table(_fields(model, openapi))]
+            parts += _object(model, openapi, is_asked=True)
+    given = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
+    if (model := _model(given.get("schema", {}), openapi)) is not None:
+        parts += ["<h3>Answer</h3>", *_object(model, openapi, is_asked=False)]
     statuses = {status: entry["description"] for status, entry in operation["responses"].items()}
-    return "\n".join([*parts, _table(statuses)])
+    return "\n".join([*parts, "<h3>Statuses</h3>", _table(statuses)])
+
+
+def _object(model: Mapping[str, Any], openapi: Mapping[str, Any], *, is_asked: bool) -> list[str]:
+    about = model["description"].partition("\n\nAttributes:")[0]
+    return [f"<p>{escape(about)}</p>", _table(_fields(model, openapi, is_asked=is_asked))]
 
 
 def _fields(
-    model: Mapping[str, Any], openapi: Mapping[str, Any], *, prefix: str = ""
+    model: Mapping[str, Any], openapi: Mapping[str, Any], *, is_asked: bool, prefix: str = ""
 ) -> dict[str, str]:
     """Name of each field, those of objects inside included, and what it means."""
     rows: dict[str, str] = {}
+    told = {
+        name: f"{first.upper()}{' '.join(rest.split())}"
+        for name, first, rest in _ATTRIBUTE.findall(model["description"])
+    }
     for name, field in model["properties"].items():
         inner = _model(field, openapi)
+        about = field.get("description") or told.get(name, "")
+        if about or inner is None:
+            is_needed = is_asked and name in model.get("required", [])
+            rows[prefix + name] = ("Required. " if is_needed else "") + about
         if inner is not None:
-            rows |= _fields(inner, openapi, prefix=f"{prefix}{name}.")
-        else:
-            need = "Required. " if name in model.get("required", []) else ""
-            rows[prefix + name] = need + field.get("description", "")
+            rows |= _fields(inner, openapi, is_asked=is_asked, prefix=f"{prefix}{name}.")
     return rows
 
 

@@ -80,7 +80,14 @@ HubRequest = Annotated[
 
 
 class Found(BaseModel):
-    """An answer as the Hub's contract has it; `start` and `end` are characters of the context."""
+    """An answer as the Hub's contract has it; a list of them, or of such lists, where it says so.
+
+    Attributes:
+        score: its probability.
+        start: first character in the context.
+        end: one past the last character.
+        answer: the quote; "" at 0 to 0 says that the text does not answer.
+    """
 
     score: float
     start: int
@@ -124,6 +131,12 @@ class AnswerResponse(Prediction):
     """A prediction, and what it was judged by.
 
     Attributes:
+        id: "0", as a request asks one question.
+        answers: best first, each with the fields of `best`.
+        null_score: of "not in this text": the lowest of all windows, in logits.
+        null_probability: of "not in this text".
+        best: the answer; null where the text is judged to hold none.
+        calibrated: whether probabilities or threshold were fitted on held-out data.
         threshold: `best` is null where `null_probability` is greater.
     """
 
@@ -138,13 +151,27 @@ class Error(BaseModel):
 
 
 class Health(BaseModel):
-    """That the server is there, or ready."""
+    """That the server is there, or ready.
+
+    Attributes:
+        status: alive, or ready.
+    """
 
     status: str
 
 
 class Info(BaseModel):
-    """What is served, and what a request may take."""
+    """What is served, and what a request may take.
+
+    Attributes:
+        model: the name it was asked for by; of a folder, only the last part.
+        version: of spanwise.
+        backend: what runs the model; this and what follows is null until it is loaded.
+        calibrated: whether its probabilities or threshold were fitted on held-out data.
+        threshold: above this probability of "not in this text" there is no answer.
+        settings: how texts are cut into windows, and answers found.
+        limits: of a request and of the queue, each a flag of `spanwise serve`.
+    """
 
     model: str
     version: str

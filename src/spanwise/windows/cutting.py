@@ -187,7 +187,7 @@ class _Cutter:
         if settings.max_length - special < 2:
             problems.append(
                 f"max_length is {settings.max_length}: {special} special tokens leave no room for "
-                "a question and a context; raise it"
+                "a question and a context; raise it (max_seq_len of a pipeline)"
             )
         if problems:
             raise ConfigError(problems)
@@ -278,7 +278,8 @@ class _Cutter:
         if self.stuck:
             logger.warning(
                 "stride %d leaves no room to move on in the windows of %d of %d questions; half of "
-                "their room is shared instead. Lower stride or raise max_length",
+                "their room is shared instead. Lower stride (doc_stride of a pipeline) or raise "
+                "max_length",
                 self.stride, self.stuck, self.questions,
             )  # fmt: skip
 
