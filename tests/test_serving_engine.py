@@ -29,8 +29,8 @@ PAIRS = [
 
 
 @contextmanager
-def started(reader: Reader, **options: object) -> Iterator[Engine]:
-    engine = Engine(reader, jobs=64, **options)  # type: ignore[arg-type]
+def started(reader: Reader, *, jobs: int = 64, **options: object) -> Iterator[Engine]:
+    engine = Engine(reader, jobs=jobs, **options)  # type: ignore[arg-type]
     try:
         yield engine
     finally:
@@ -256,6 +256,33 @@ def test_a_failure_is_of_those_whose_windows_failed() -> None:
         assert str(caught.value.__cause__) == "out of order"
         for job in jobs:
             job.result.result(20)
+
+
+def test_many_that_failed_together_are_found_and_the_model_lives_on() -> None:
+    backend = Slow(_Refuses())
+    reader = Reader(backend, TOKENIZER, SETTINGS, batch_tokens=100_000)
+    with started(reader, jobs=700) as engine:
+        backend.hold()
+        first = ask(engine, "which ?", "the red lamp")
+        assert backend.began.wait(10)
+        words = ["valve"] * 600
+        words[123] = "river"
+        jobs = [ask(engine, "which ?", f"the {word}") for word in words]
+        wait_for(engine, 600)
+        backend.free.set()
+        failed = [job for job in jobs if job.result.exception(20) is not None]
+        assert failed == [jobs[123]]
+        assert len(backend.batches) < 30  # twice the logarithm, not the number
+
+        backend.hold()
+        jobs = [ask(engine, "which ?", "the valve")]
+        assert backend.began.wait(10)
+        jobs += [ask(engine, "which ?", "the river") for _ in range(600)]
+        wait_for(engine, 600)
+        backend.free.set()
+        assert [type(job.result.exception(20)) for job in jobs[1:]] == [BackendError] * 600
+        assert ask(engine, "which ?", "the lamp").result.result(20).answers
+        first.result.result(20)
 
 
 def test_closing_gives_up_what_waits() -> None:

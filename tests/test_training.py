@@ -209,6 +209,24 @@ def test_accumulation_gives_the_step_of_the_whole_batch(
         torch.testing.assert_close(weights[0][name], weights[1][name], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("accumulation", "epochs"), [(1, 1.1), (3, 2), (16, 3), (2, 1.5)])
+def test_the_learning_rate_ends_with_the_last_step(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch, accumulation: int, epochs: float
+) -> None:
+    rates = []
+    step = torch.optim.AdamW.step
+
+    def step_and_note(self: torch.optim.AdamW, *args: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step_and_note)
+    fit = FitConfig(batch_size=2, accumulation=accumulation, epochs=epochs, warmup=0.0)
+    train(recipe(make_colours(10, seed=4), fit=fit))
+    steps = len(rates)
+    assert rates == pytest.approx([fit.learning_rate * (1 - n / steps) for n in range(steps)])
+
+
 def test_span_loss_is_the_mean_over_windows_of_start_and_end() -> None:
     logits = torch.randn(5, 2, 7, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([[0, 1], [2, 2], [3, 6], [1, 4], [0, 0]])

@@ -213,9 +213,10 @@ class Engine:
         if not windows:
             return
         pad = self.reader.tokenizer.pad_token_id
-        batch = join([(window.part.batch, window.row) for window in windows], pad_token_id=pad)
+        rows = [(window.part.batch, window.row) for window in windows]
         began = time.perf_counter()
         try:
+            batch = join(rows, pad_token_id=pad)
             logits = self.reader.backend(batch)
         except Exception as error:  # noqa: BLE001 - it belongs to the jobs, and this thread lives on
             self._fail(windows, error)
@@ -225,19 +226,22 @@ class Engine:
             for at, window in enumerate(windows):
                 if not window.part.done.done():
                     window.part.put(window.row, logits, at)
-        rows, width = batch.input_ids.shape
-        seconds = time.perf_counter() - began
         self._watch(
-            BatchRun(windows=rows, tokens=rows * width, seconds=seconds, waited=tuple(waited))
+            BatchRun(
+                windows=len(rows),
+                tokens=batch.input_ids.size,
+                seconds=time.perf_counter() - began,
+                waited=tuple(waited),
+            )
         )
 
     def _fail(self, windows: Sequence[_Window], error: Exception) -> None:
-        """Read again part by part, so that nobody pays for another's windows."""
-        part = windows[0].part
-        alone = [window for window in windows if window.part is part]
-        if others := [window for window in windows if window.part is not part]:
-            self._read(alone)
-            self._read(others)
+        """Read each half of the parts again, so that nobody pays for another's windows."""
+        part, *others = dict.fromkeys(window.part for window in windows)
+        if others:
+            first = {part, *others[: len(others) // 2]}
+            self._read([window for window in windows if window.part in first])
+            self._read([window for window in windows if window.part not in first])
             return
         failure = BackendError(f"the model failed on {len(windows)} windows")
         failure.__cause__ = error

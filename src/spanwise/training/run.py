@@ -7,6 +7,7 @@ knows nothing about flags or the terminal.
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -190,7 +191,8 @@ def _take_steps(
     """All steps that are left of a run, unless it is asked to stop."""
     fit = epochs.config.fit
     optimizer = make_optimizer(model, fit)
-    steps = max(1, round(len(batches.plan) / fit.accumulation * fit.epochs))
+    # As the Trainer counts them: an epoch's last step may have fewer batches.
+    steps = math.ceil(fit.epochs * math.ceil(len(batches.plan) / fit.accumulation))
     trainer = RunTrainer(
         model=model,
         args=arguments,
