@@ -15,9 +15,10 @@ import pytest
 
 from spanwise.checkpoints import OFFLINE_ENCODER, read_settings, write_settings
 from spanwise.cli import demo, main
+from spanwise.cli.reading import show_prediction
 from spanwise.cli.terminal import highlight
 from spanwise.corpus import read_examples, write_examples
-from spanwise.schema import Example, Gold, ReaderSettings, WindowSettings
+from spanwise.schema import Answer, Example, Gold, Prediction, ReaderSettings, WindowSettings
 from tests.conftest import make_colours
 
 
@@ -194,6 +195,8 @@ def test_data_is_not_written_over(run: Run, tmp_path: Path, data: Path, reader: 
         ("audit", copied, "--html", copied),
         ("evaluate", reader, copied, "--predictions", copied),
         ("evaluate", reader, copied, "--html", copied),
+        ("evaluate", reader, tmp_path, "--predictions", copied),
+        ("audit", tmp_path, "--fix", copied),
     ):
         done = run(*command)
         assert done.status == 1
@@ -351,6 +354,27 @@ def test_answer_reads_stdin_and_several_texts(run: Run, tmp_path: Path, reader: 
     assert "characters" in done.out
     assert "probability" in done.out
     assert "uncalibrated" in done.out
+
+
+def test_a_quote_is_printed_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
+    context = "The identity \\[a = 1\\] holds in [/] C:\\temp\\ said Ada."
+    for quote in ("\\[a = 1\\] holds", "[/] C:\\temp\\"):
+        start = context.index(quote)
+        best = Answer(
+            text=quote, start=start, end=start + len(quote), context=0, score=1.0, probability=0.9
+        )
+        prediction = Prediction(
+            id="0",
+            answers=(best,),
+            null_score=0.0,
+            null_probability=0.1,
+            best=best,
+            calibrated=True,
+        )
+        show_prediction(prediction, [("[a]", context)] * 2, threshold=0.5)
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"{quote}  characters {start}–{best.end}  [a]  probability 0.90")
+        assert context in shown
 
 
 def test_marks_stand_right_behind_control_characters() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from spanwise.checkpoints import BUILTIN, fetch_folder
 from spanwise.cli.data import (
@@ -137,16 +138,13 @@ def show_prediction(
             stdout.print("the nearest that the text has:")
         name, text = named[answer.context]
         source = f"  {name}" if len(named) > 1 else ""
-        stdout.print(f"[bold]{_plain(answer.text)}[/]", end="")
+        stdout.print(Text(visible(answer.text), "bold"), end="")
         stdout.print(
-            f"  characters {answer.start}–{answer.end}{_plain(source)}  "
-            f"probability {answer.probability:.2f}{mark}"
+            f"  characters {answer.start}–{answer.end}{visible(source)}  "
+            f"probability {answer.probability:.2f}{mark}",
+            markup=False,
         )
         stdout.print(highlight(text, (answer.start, answer.end)))
-
-
-def _plain(text: str) -> str:
-    return visible(text).replace("[", r"\[")
 
 
 def _read_text(name: str) -> str:

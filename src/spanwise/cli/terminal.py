@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from spanwise.corpus import list_files
 from spanwise.errors import ConfigError
 
 # Without emoji: rich would draw one where a file name or a text holds ":x:".
@@ -71,7 +72,8 @@ def prepare_file(option: str, path: Path, *, read: Sequence[str]) -> None:
     Raises:
         ConfigError: it cannot, or it is one of the sources that are read.
     """
-    if path.exists() and any(path.resolve() == Path(source).resolve() for source in read):
+    files = [Path(file).resolve() for source in read for file in list_files(source)]
+    if path.exists() and path.resolve() in files:
         raise ConfigError(
             f"{option} {str(path)!r}: is read as data and would be lost; name another file"
         )

@@ -63,7 +63,7 @@ def scan_examples(
     sources = [sources] if isinstance(sources, str | Path) else list(sources)
     if not sources or "" in sources:
         raise ConfigError(f"sources: {show(sources)}; name files, folders or hub:OWNER/NAME")
-    files = [file for source in sources for file in _files(str(source))]
+    files = [file for source in sources for file in list_files(str(source))]
     seen: dict[str, str] = {}
     intakes = [_read_source(file, Intake(file, seen), columns) for file in files]
     return Scan(
@@ -89,7 +89,7 @@ def read_examples(
     return scan.examples
 
 
-def _files(source: str) -> list[str]:
+def list_files(source: str) -> list[str]:
     """The data files of a folder; of anything else, and of a folder without any, itself."""
     try:
         inside = [] if source.startswith(PREFIX) else sorted(Path(source).iterdir())
