@@ -672,7 +672,7 @@ def test_calibrate_writes_where_it_is_told(
     again = run("evaluate", tmp_path / "fitted", data, "--json")
     scores = json.loads(again.out)
     told_of = " ".join(again.err.split())
-    assert "data.json is data where the threshold was fitted: its scores flatter" in told_of
+    assert "is data where the threshold was fitted: its scores flatter" in told_of
     assert "flatter" not in run("evaluate", reader, data, "--json").err
     assert scores["f1"] == pytest.approx(told["after"]["f1"])
     assert scores["ece"] == pytest.approx(told["after"]["ece"])

@@ -19,6 +19,7 @@ from spanwise import CardOptions, Reader, TrainConfig
 from spanwise.batching import Batcher
 from spanwise.checkpoints import BUILTIN, fetch_folder, read_settings, write_settings
 from spanwise.cli import main
+from spanwise.corpus.scanning import distinct_names, file_name
 from spanwise.errors import CheckpointError, ConfigError
 from spanwise.model import load_reader_model, load_training_model, save_model
 from spanwise.publishing import write_publication
@@ -27,8 +28,6 @@ from spanwise.publishing.metadata import Model
 from spanwise.publishing.provenance import (
     clean_provenance,
     clean_settings,
-    distinct_names,
-    file_name,
     hub_model,
     recipe_toml,
 )
@@ -151,6 +150,7 @@ def test_only_an_id_of_the_hub_is_one(tmp_path: Path, monkeypatch: pytest.Monkey
     assert hub_model("microsoft/MiniLM-L12") == "microsoft/MiniLM-L12"
     assert hub_model("runs/first", out="runs/second") == ""
     assert hub_model("runs/first", out="elsewhere") == "runs/first"  # no way to tell
+    assert hub_model("runs/first", out=".") == "runs/first"
     (tmp_path / "runs").mkdir()
     assert hub_model("runs/first", out="elsewhere") == ""
     (tmp_path / "sentence-transformers").mkdir()
@@ -159,7 +159,9 @@ def test_only_an_id_of_the_hub_is_one(tmp_path: Path, monkeypatch: pytest.Monkey
         assert hub_model(name) == "", name
 
 
-def test_a_base_that_training_saw_to_be_a_folder_is_no_id_of_the_hub() -> None:
+def test_a_base_that_training_saw_to_be_a_folder_is_no_id_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = RECIPE | {"model": "teams/first", "out": "elsewhere"}
     given = PROVENANCE | {"base_model": "teams/first", "recipe": recipe}
     clean = clean_provenance(given | {"base_is_folder": True})
@@ -171,6 +173,10 @@ def test_a_base_that_training_saw_to_be_a_folder_is_no_id_of_the_hub() -> None:
         == ""
     )
     assert clean_provenance(given)["base_model"] == "teams/first"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teams").mkdir()  # where one stands says nothing of what training saw
+    assert clean_provenance(given | {"base_is_folder": False})["base_model"] == "teams/first"
+    assert clean_provenance(given)["base_model"] == "first"
 
 
 def test_a_provenance_of_another_shape_is_named(reader: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from spanwise.publishing import write_publication
 from spanwise.publishing.cards import make_card
 from spanwise.publishing.licences import Licence
 from spanwise.publishing.metadata import WIDGETS, Model
-from spanwise.publishing.results import FITTED, LEARNT, Result, file_hash, kept, measured
+from spanwise.publishing.results import FITTED, LEARNT, Result, file_hash, kept, measured, seen_data
 from spanwise.schema import Calibration, Example, Gold, ReaderSettings
 from tests.conftest import make_colours
 from tests.readers_zoo import SETTINGS
@@ -250,7 +250,8 @@ def test_the_widget_speaks_the_language() -> None:
 
 
 def test_scores_of_the_training_are_marked_and_kept_while_they_hold() -> None:
-    (found,) = kept(TRAINED)
+    for dev in ({"dev": {"runs/a/dev.json": "bb22"}}, {"dev": {"dev.json": "bb22"}}):
+        (found,) = kept(replace(TRAINED, provenance=TRAINED.provenance | dev))
     assert (found.name, found.seen, found.sha256) == ("dev.json", FITTED, "bb22")
     text = card(results=[found]).text
     assert "| `dev.json`, where the threshold was fitted | questions | EM | F1 |" in text
@@ -298,6 +299,14 @@ def test_data_that_the_reader_has_seen_is_marked(reader: Path, tmp_path: Path) -
     indexed = card(make_model(settings), found).data.eval_results
     assert {one.dataset_type for one in indexed} == {"dev.json", "test.json", "dev.json (2)"}
     named = replace(settings, provenance={"dev": ["dev"]})
+    told = [  # as training writes it, before a publication takes the paths away
+        ("train", {f"{tmp_path}/b": None}, f"{tmp_path}/b/", LEARNT),
+        ("dev", {"a/dev.json": "aa11"}, str(paths["dev.json"]), ""),
+        ("dev", {"a/dev.json": file_hash(str(paths["dev.json"]))}, str(paths["dev.json"]), FITTED),
+        ("train", {"hub:ada/data:train": None}, "hub:ada/data:train", LEARNT),
+    ]
+    for name, then, source, how in told:
+        assert seen_data([source], replace(settings, provenance={name: then})) == [how]
     (one,) = measured({str(paths["dev.json"]): report}, named)
     assert one.seen == FITTED  # by the name that the calibration has
     assert one.scores == report.overall

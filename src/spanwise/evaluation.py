@@ -5,12 +5,12 @@ This module knows nothing about training, files or how a report is shown.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spanwise import calibration as measure
+from spanwise.corpus.scanning import distinct_names
 from spanwise.errors import DataError, Problem
 from spanwise.intervals import Interval, bootstrap_mean
 from spanwise.metrics import Scores, guess_language, score_predictions
@@ -124,7 +124,7 @@ def score_spans(
 
 def fitted_name(data: Sequence[str]) -> str:
     """How `spanwise.json` calls the data that something was fitted on."""
-    return ", ".join(Path(source).resolve().name for source in data)
+    return ", ".join(distinct_names(data))
 
 
 def fit_calibration(

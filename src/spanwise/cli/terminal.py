@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from spanwise.corpus import list_files
+from spanwise.corpus.scanning import list_files
 from spanwise.errors import ConfigError
 
 # Without emoji: rich would draw one where a file name or a text holds ":x:".

@@ -9,7 +9,7 @@ A format is told by its content, never by its suffix. This package knows nothing
 windows or models, and repairs nothing: a faulty answer is kept as published and reported.
 """
 
-from spanwise.corpus.scanning import Scan, list_files, read_examples, scan_examples
+from spanwise.corpus.scanning import Scan, read_examples, scan_examples
 from spanwise.corpus.writing import write_examples
 
-__all__ = ["Scan", "list_files", "read_examples", "scan_examples", "write_examples"]
+__all__ = ["Scan", "read_examples", "scan_examples", "write_examples"]

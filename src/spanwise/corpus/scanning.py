@@ -3,7 +3,9 @@
 Knows nothing about what a format looks like inside.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +103,24 @@ def list_files(source: str) -> list[str]:
         if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in _SUFFIXES
     ]
     return files or [source]
+
+
+def file_name(source: str) -> str:
+    """The last part of a path of any system; a data set of the Hub as it is."""
+    if source.startswith(PREFIX) and not source.startswith((f"{PREFIX}.", f"{PREFIX}/")):
+        return source
+    parts = [part for part in re.split(r"[/\\]", source) if part.strip(".")]
+    return parts[-1] if parts else "a folder"
+
+
+def distinct_names(sources: Iterable[str]) -> list[str]:
+    """The name of each source; two files of one name are numbered."""
+    seen: Counter[str] = Counter()
+    names = []
+    for name in map(file_name, map(str, sources)):
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
 
 
 def _read_source(source: str, intake: Intake, columns: Mapping[str, str]) -> Intake:

@@ -7,14 +7,13 @@ knows nothing about cards or the Hub.
 import json
 import logging
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from spanwise.checkpoints import BUILTIN, OFFLINE_ENCODER, SETTINGS_FILE
-from spanwise.corpus.hub import PREFIX
+from spanwise.corpus.scanning import distinct_names, file_name
 from spanwise.errors import ConfigError
 from spanwise.publishing.leaks import is_machine_path
 from spanwise.schema import ReaderSettings
@@ -39,14 +38,6 @@ _SHAPES: Mapping[str, type | tuple[type, ...]] = {
 _ORIGINS = {"_name_or_path", "name_or_path"}  # where transformers once loaded a model from
 
 
-def file_name(source: str) -> str:
-    """The last part of a path of any system; a data set of the Hub as it is."""
-    if source.startswith(PREFIX) and not source.startswith((f"{PREFIX}.", f"{PREFIX}/")):
-        return source
-    parts = [part for part in re.split(r"[/\\]", source) if part.strip(".")]
-    return parts[-1] if parts else "a folder"
-
-
 def hub_model(name: str, *, out: str = "") -> str:
     """The Hub id of a model; "" where it was a folder, or the builtin reader.
 
@@ -58,7 +49,7 @@ def hub_model(name: str, *, out: str = "") -> str:
         out: the folder of that run, as it was given.
     """
     first = name.split("/", maxsplit=1)[0]
-    is_folder = Path(first).exists() or first == PurePosixPath(out or "/").parts[0]
+    is_folder = Path(first).exists() or PurePosixPath(out).parts[:1] == (first,)
     is_id = _HUB_ID.fullmatch(name) and (name == OFFLINE_ENCODER or not is_folder)
     return name if is_id else ""
 
@@ -104,15 +95,20 @@ def _check_shape(provenance: Mapping[str, Any]) -> None:
 def _clean(provenance: Mapping[str, Any]) -> dict[str, Any]:
     recipe = provenance.get("recipe") or {}
     clean: dict[str, Any] = _without_paths(provenance)
-    sources = {name: _names(provenance[name]) for name in ("train", "dev") if name in provenance}
+    sources = {
+        name: named_sources(provenance[name]) for name in ("train", "dev") if name in provenance
+    }
     base = str(provenance.get("base_model", ""))
-    is_folder = bool(provenance.get("base_is_folder"))
-    called = file_name(base) if is_folder else _model_name(base, recipe)
+    is_folder = provenance.get("base_is_folder")
+    if is_folder is None:  # an older spanwise did not tell
+        called = _model_name(base, recipe)
+    else:
+        called = file_name(base) if is_folder else base
     clean |= sources | ({"base_model": called} if base else {})
     if recipe:
         clean["recipe"] = _without_paths(recipe) | {
-            "train": _names(recipe.get("train", ())),
-            "dev": _names(recipe.get("dev", ())),
+            "train": named_sources(recipe.get("train", ())),
+            "dev": named_sources(recipe.get("dev", ())),
             "model": called if base else _model_name(str(recipe.get("model", "")), recipe),
             "out": file_name(str(recipe.get("out", ""))),
         }
@@ -168,21 +164,11 @@ def _model_name(name: str, recipe: Mapping[str, Any]) -> str:
     return file_name(name)
 
 
-def _names(sources: Any) -> Any:
+def named_sources(sources: Any) -> Any:
     """Files by their names: a list of them, or a mapping with the sha256 of each."""
     if isinstance(sources, Mapping):
         return dict(zip(distinct_names(sources), sources.values(), strict=True))
     return distinct_names(sources)
-
-
-def distinct_names(sources: Iterable[str]) -> list[str]:
-    """The name of each source; two files of one name are numbered."""
-    seen: Counter[str] = Counter()
-    names = []
-    for name in map(file_name, map(str, sources)):
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return names
 
 
 def _without_paths(value: Any) -> Any:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spanwise.publishing.provenance import distinct_names
+from spanwise.corpus.scanning import distinct_names
+from spanwise.evaluation import fitted_name
+from spanwise.publishing.provenance import named_sources
 from spanwise.schema import ReaderSettings, Report
 
 FITTED = "where the threshold was fitted"
@@ -80,8 +82,10 @@ def kept(settings: ReaderSettings) -> list[Result]:
     if not scores or not dev or settings.export.get("precision") == "int8":
         return []
     threshold = calibration.threshold
-    fitted_on = ", ".join(name.split("/")[-1] for name in dev)  # as training names it
-    if calibration.fitted_on != fitted_on or scores.get("threshold", threshold) != threshold:
+    if (
+        calibration.fitted_on != fitted_name(list(dev))
+        or scores.get("threshold", threshold) != threshold
+    ):
         return []
     hashes = dev.values() if isinstance(dev, Mapping) else ()
     sha256 = next(iter(hashes)) if len(hashes) == 1 else ""
@@ -118,7 +122,9 @@ def _seen(name: str, sha256: str, settings: ReaderSettings) -> str:
 
 
 def _hashes(sources: Any) -> dict[str, str | None]:
-    return dict(sources) if isinstance(sources, Mapping) else dict.fromkeys(sources or ())
+    """Of each source by its name; None where none was kept."""
+    named = named_sources(sources or ())
+    return named if isinstance(named, dict) else dict.fromkeys(named)
 
 
 def _is_among(hashes: Mapping[str, str | None], name: str, sha256: str) -> bool:
