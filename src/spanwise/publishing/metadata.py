@@ -94,7 +94,7 @@ class Model:
         out = str((provenance.get("recipe") or {}).get("out", ""))
         for life in (provenance, *provenance.get("ancestors", ())):
             name = str(life.get("base_model", ""))
-            if not life.get("base_is_folder") and (found := hub_model(name, out=out)):
+            if found := hub_model(name, out=out, is_folder=life.get("base_is_folder")):
                 return found
         return self.source
 

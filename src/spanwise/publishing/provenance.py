@@ -38,20 +38,21 @@ _SHAPES: Mapping[str, type | tuple[type, ...]] = {
 _ORIGINS = {"_name_or_path", "name_or_path"}  # where transformers once loaded a model from
 
 
-def hub_model(name: str, *, out: str = "") -> str:
+def hub_model(name: str, *, out: str = "", is_folder: bool | None = None) -> str:
     """The Hub id of a model; "" where it was a folder, or the builtin reader.
 
-    `runs/first` reads like an id too: it is none where its first part is a folder here, or is that
-    of the run's own folder.
+    `runs/first` reads like an id too. Where nothing tells, it is none where its first part is a
+    folder here, or is that of the run's own folder.
 
     Args:
         name: as it was given to `spanwise train`.
         out: the folder of that run, as it was given.
+        is_folder: what the run saw it to be; None: an older spanwise did not tell.
     """
     first = name.split("/", maxsplit=1)[0]
-    is_folder = Path(first).exists() or PurePosixPath(out).parts[:1] == (first,)
-    is_id = _HUB_ID.fullmatch(name) and (name == OFFLINE_ENCODER or not is_folder)
-    return name if is_id else ""
+    if is_folder is None and name != OFFLINE_ENCODER:
+        is_folder = Path(first).exists() or PurePosixPath(out).parts[:1] == (first,)
+    return name if _HUB_ID.fullmatch(name) and not is_folder else ""
 
 
 def clean_settings(settings: ReaderSettings) -> ReaderSettings:
@@ -99,11 +100,7 @@ def _clean(provenance: Mapping[str, Any]) -> dict[str, Any]:
         name: named_sources(provenance[name]) for name in ("train", "dev") if name in provenance
     }
     base = str(provenance.get("base_model", ""))
-    is_folder = provenance.get("base_is_folder")
-    if is_folder is None:  # an older spanwise did not tell
-        called = _model_name(base, recipe)
-    else:
-        called = file_name(base) if is_folder else base
+    called = _model_name(base, recipe, is_folder=provenance.get("base_is_folder"))
     clean |= sources | ({"base_model": called} if base else {})
     if recipe:
         clean["recipe"] = _without_paths(recipe) | {
@@ -158,10 +155,10 @@ def _entries(table: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
 
 
-def _model_name(name: str, recipe: Mapping[str, Any]) -> str:
-    if name == BUILTIN or hub_model(name, out=str(recipe.get("out", ""))):
-        return name
-    return file_name(name)
+def _model_name(name: str, recipe: Mapping[str, Any], *, is_folder: bool | None = None) -> str:
+    out = str(recipe.get("out", ""))
+    is_id = name == BUILTIN or hub_model(name, out=out, is_folder=is_folder)
+    return name if is_id else file_name(name)
 
 
 def named_sources(sources: Any) -> Any:
