@@ -327,6 +327,14 @@ def test_a_model_of_the_hub_is_downloaded(tmp_path: Path, monkeypatch: pytest.Mo
     assert (call["repo_id"], call["revision"], call["token"]) == ("owner/name", "v2", "hf_x")
 
 
+def test_a_tokenizer_comes_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = stand_in(monkeypatch, tmp_path)
+    fetch_folder("owner/name", weights=False)
+    patterns = calls[0]["allow_patterns"]
+    assert {"tokenizer.json", "config.json", "spanwise.json"} <= {*patterns}
+    assert not any("safetensors" in pattern or "onnx" in pattern for pattern in patterns)
+
+
 def test_only_what_a_reader_needs_is_downloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

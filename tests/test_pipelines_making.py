@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from spanwise.backends import TorchBackend
 from spanwise.errors import CheckpointError, ConfigError
 from spanwise.pipelines import pipeline
+from spanwise.reader import Reader
 from tests.conftest import make_colours, make_tokenizer
 from tests.test_pipelines import CONTEXT, QUESTION, TOKENIZER, fake, random_model
 
@@ -75,6 +76,7 @@ def test_revision_and_token_reach_the_hub(monkeypatch: pytest.MonkeyPatch) -> No
     asked: list[dict[str, Any]] = []
 
     def download(name: str, **options: Any) -> Path:
+        assert options.pop("weights") == (name == "owner/name")
         asked.append({"name": name} | options)
         raise CheckpointError(f"{name!r} is not here")
 
@@ -83,6 +85,17 @@ def test_revision_and_token_reach_the_hub(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(CheckpointError, match="'owner/name' is not here"):
             pipeline(model="owner/name", revision="v2", token="secret", tokenizer=tokenizer)
         assert asked.pop() == {"name": "owner/name", "revision": "v2", "token": "secret"}
+    with pytest.raises(CheckpointError, match="'owner/words' is not here"):
+        pipeline(model="owner/name", revision="v2", token="secret", tokenizer="owner/words")
+    assert asked == [{"name": "owner/words", "revision": "v2", "token": "secret"}]
+
+
+def test_arguments_that_a_reader_has_no_use_for_are_refused() -> None:
+    reader = Reader.from_model(random_model(), TOKENIZER, device="cpu")
+    assert pipeline(model=reader)(QUESTION, CONTEXT)["answer"]
+    for name, value in {"device": 0, "dtype": "float16", "revision": "v2", "token": "x"}.items():
+        with pytest.raises(ConfigError, match=f"{name} is {value!r}, but model is a Reader"):
+            pipeline(model=reader, **{name: value})
 
 
 def test_a_folder_takes_the_tokenizer_that_is_given(tmp_path: Path) -> None:

@@ -59,10 +59,10 @@ _RANGES: Mapping[str, tuple[float, float]] = {  # both included
 _NAMES: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 
 # Weights only as safetensors: a pickle can run code when it is read.
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", EXPORT_FILE)
 _PATTERNS = (
+    *_WEIGHTS,
     "config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -70,7 +70,6 @@ _PATTERNS = (
     "vocab.*",
     "merges.txt",
     "*.model",
-    EXPORT_FILE,
     SETTINGS_FILE,
 )
 
@@ -260,7 +259,11 @@ def _show(value: object) -> str:
 
 
 def fetch_folder(
-    model: str | Path, *, revision: str | None = None, token: str | None = None
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    weights: bool = True,
 ) -> Path:
     """Give the folder of a checkpoint: a local one as it is, else downloaded from the Hub.
 
@@ -270,6 +273,7 @@ def fetch_folder(
         model: a folder, the id of a model on the Hub, `OWNER/NAME`, or `BUILTIN`.
         revision: branch, tag or commit on the Hub.
         token: for private and gated models; by default the one that `hf auth login` stored.
+        weights: whether they are needed; without them a tokenizer and settings are downloaded.
 
     Raises:
         ConfigError: a revision of a local folder or of the builtin reader, which have none.
@@ -295,7 +299,7 @@ def fetch_folder(
         raise CheckpointError(f"{folder} is not a folder; name a checkpoint's folder or a Hub id")
     if model == OFFLINE_ENCODER and revision is None and (packaged := _packaged()) is not None:
         return packaged
-    return _download(model, revision=revision, token=token)
+    return _download(model, revision=revision, token=token, weights=weights)
 
 
 def _packaged() -> Path | None:
@@ -314,7 +318,7 @@ def _packaged() -> Path | None:
     return folder
 
 
-def _download(name: str, *, revision: str | None, token: str | None) -> Path:
+def _download(name: str, *, revision: str | None, token: str | None, weights: bool) -> Path:
     from huggingface_hub import errors, snapshot_download  # a fifth of a second; seldom needed
 
     # The Hub's own errors say little about what to do, and one of them stands for several causes.
@@ -324,7 +328,7 @@ def _download(name: str, *, revision: str | None, token: str | None) -> Path:
                 name,
                 revision=revision,
                 token=token,
-                allow_patterns=[*_PATTERNS],
+                allow_patterns=[p for p in _PATTERNS if weights or p not in _WEIGHTS],
                 ignore_patterns="*/*",  # a run's intermediate checkpoints, exports
             )
         )

@@ -172,7 +172,7 @@ def _load_tokenizer(model: str) -> "tuple[PairTokenizer, ReaderSettings]":
     from spanwise.checkpoints import fetch_folder, read_settings
     from spanwise.windows import PairTokenizer
 
-    folder = fetch_folder(model)
+    folder = fetch_folder(model, weights=False)
     return PairTokenizer.from_folder(folder), read_settings(folder) or ReaderSettings()
 
 

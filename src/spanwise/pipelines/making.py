@@ -57,7 +57,7 @@ def pipeline(  # noqa: PLR0913 - the old call's
         device: "cpu", "cuda:1", …, a `torch.device`, or a number: -1 for the processor.
         scoring: "spanwise" for probabilities over all windows, "transformers4" for the scores of
             transformers 4.57.6.
-        revision: branch, tag or commit on the Hub.
+        revision: branch, tag or commit on the Hub, of model and tokenizer.
         token: for private and gated models on the Hub.
         dtype: number format of the weights, as a name or a `torch.dtype`; None and "auto": float32.
         torch_dtype: an older name of `dtype`.
@@ -75,8 +75,12 @@ def pipeline(  # noqa: PLR0913 - the old call's
         raise ConfigError(f"task is {task!r}; spanwise has {TASK!r} alone: ask transformers")
     model = BUILTIN if model is None else model
     parameters = _without_others(parameters)
+    if isinstance(model, Reader):
+        _refuse_beside_reader(
+            device=device, dtype=dtype or torch_dtype, revision=revision, token=token
+        )
     device, dtype = _device(device), _dtype(torch_dtype if dtype is None else dtype)
-    made = None if tokenizer is None else _pair(tokenizer)
+    made = None if tokenizer is None else _pair(tokenizer, revision, token)
     settings = None
     if isinstance(model, str | Path) and made is not None:
         folder = fetch_folder(model, revision=revision, token=token)
@@ -107,6 +111,16 @@ def pipeline(  # noqa: PLR0913 - the old call's
     return QuestionAnsweringPipeline(reader, scoring=scoring, **parameters)
 
 
+def _refuse_beside_reader(**arguments: Any) -> None:
+    problems = [
+        f"{name} is {value!r:.80}, but model is a Reader, which was made without it: leave it out"
+        for name, value in arguments.items()
+        if value is not None
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def _without_others(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What is left for the calls, where the rest asks for nothing."""
     problems = [
@@ -133,9 +147,11 @@ def _dtype(dtype: Any) -> str:
     return "float32" if name in {"None", "auto"} else name
 
 
-def _pair(tokenizer: Any) -> PairTokenizer:
+def _pair(tokenizer: Any, revision: str | None, token: str | None) -> PairTokenizer:
     if isinstance(tokenizer, PairTokenizer):
         return tokenizer
     if isinstance(tokenizer, str | Path):
-        return PairTokenizer.from_folder(fetch_folder(tokenizer))
+        revision = None if Path(tokenizer).is_dir() else revision  # it is the model's alone
+        folder = fetch_folder(tokenizer, revision=revision, token=token, weights=False)
+        return PairTokenizer.from_folder(folder)
     return PairTokenizer.from_transformers(tokenizer)
