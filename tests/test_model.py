@@ -1008,20 +1008,25 @@ def test_nothing_is_printed_and_transformers_keeps_its_own_settings(
         transformers_logging.disable_progress_bar()
 
 
-def test_progress_bars_that_were_off_stay_off(tmp_path: Path) -> None:
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize("the_hubs", [False, True])
+def test_progress_bars_stay_as_they_were(tmp_path: Path, ours: bool, the_hubs: bool) -> None:
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     save_as("ForQuestionAnswering", "bert", tmp_path)
+    set_ours = {True: "enable_progress_bar", False: "disable_progress_bar"}[ours]
     try:
-        transformers_logging.enable_progress_bar()
-        disable_progress_bars()  # the Hub's alone
+        getattr(transformers_logging, set_ours)()  # the Hub's go with them
+        (enable_progress_bars if the_hubs else disable_progress_bars)()
         load_reader_model(tmp_path, LINEAR)
-        assert are_progress_bars_disabled()
-        assert transformers_logging.is_progress_bar_enabled()
+        assert transformers_logging.is_progress_bar_enabled() == ours
+        assert are_progress_bars_disabled() != the_hubs
     finally:
         transformers_logging.disable_progress_bar()
-    load_reader_model(tmp_path, LINEAR)
-    assert not transformers_logging.is_progress_bar_enabled()
 
 
 # -- traits --------------------------------------------------------------------------------------

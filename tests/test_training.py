@@ -311,6 +311,11 @@ def test_a_head_that_is_not_gone_on_with_is_told(
     again = replace(recipe(make_colours(8, seed=9), head=mlp), model=str(folder))
     train(replace(again, out=f"{again.out}-again"))
     assert "another head" not in caplog.text
+    other = replace(again, head=HeadConfig(kind="mlp", width=8), out=f"{again.out}-other")
+    settings = read_settings(train(other).folder)
+    assert "has another head (kind mlp, depth 1, width 16, dropout 0.1)" in caplog.text
+    assert settings is not None
+    assert settings.head["width"] == 8
 
 
 def test_null_windows_are_kept_where_the_data_has_unanswerable_questions(recipe: Make) -> None:

@@ -13,7 +13,11 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -50,7 +54,11 @@ def load_reader_model(folder: str | Path, head: Mapping[str, Any]) -> nn.Module:
 
 
 def load_training_model(
-    folder: str | Path, head: Mapping[str, Any], *, attention_dropout: bool = True
+    folder: str | Path,
+    head: Mapping[str, Any],
+    *,
+    keep_head: bool = True,
+    attention_dropout: bool = True,
 ) -> nn.Module:
     """Load an encoder for fine-tuning, in float32 and training mode.
 
@@ -58,6 +66,7 @@ def load_training_model(
         folder: a checkpoint folder: a reader to go on from, or an encoder, whose span head is then
             drawn from torch's random numbers.
         head: kind of head and its sizes.
+        keep_head: False draws a custom head even where the folder has one, which may be another.
         attention_dropout: False leaves out the dropout of attention weights, whatever the config
             says, which is saved as it was. Only without it can attention be computed without ever
             holding its weights: on a processor a step then takes two thirds of the time.
@@ -66,7 +75,9 @@ def load_training_model(
         CheckpointError: a tensor of the encoder missing or misshapen, or a file that is broken.
         ConfigError: an unknown head, or a size that it does not take.
     """
-    return _load(Path(folder), head, fresh=True, attention_dropout=attention_dropout).train()
+    return _load(
+        Path(folder), head, fresh=True, keep_head=keep_head, attention_dropout=attention_dropout
+    ).train()
 
 
 def save_model(model: nn.Module, folder: str | Path) -> None:
@@ -83,7 +94,12 @@ def save_model(model: nn.Module, folder: str | Path) -> None:
 
 
 def _load(
-    folder: Path, head: Mapping[str, Any], *, fresh: bool, attention_dropout: bool = True
+    folder: Path,
+    head: Mapping[str, Any],
+    *,
+    fresh: bool,
+    keep_head: bool = True,
+    attention_dropout: bool = True,
 ) -> nn.Module:
     with _quiet():
         config = _read_config(folder)
@@ -94,7 +110,7 @@ def _load(
             config.update(dict.fromkeys(names, 0.0))
         model: nn.Module
         if head.get("kind") != "linear":
-            made = _load_head(folder, config, head, fresh=fresh)
+            made = _load_head(folder, config, head, fresh=fresh, keep=keep_head)
             encoder = _from_pretrained(folder, config, transformers.AutoModel, fresh=fresh)
             model = SpanModel(encoder, made)
         elif fresh or _names_span_head(config):
@@ -227,7 +243,9 @@ def _mend(model: nn.Module) -> str:
     return "Weights and config.json are not of one model: mend config.json, or fetch both anew."
 
 
-def _load_head(folder: Path, config: Any, head: Mapping[str, Any], *, fresh: bool) -> nn.Module:
+def _load_head(
+    folder: Path, config: Any, head: Mapping[str, Any], *, fresh: bool, keep: bool
+) -> nn.Module:
     """A custom head: with the weights beside the encoder's, or a fresh one for training."""
     kind = head.get("kind")
     sizes = {name: value for name, value in head.items() if name != "kind"}
@@ -243,7 +261,7 @@ def _load_head(folder: Path, config: Any, head: Mapping[str, Any], *, fresh: boo
         made = HEADS[str(kind)](config.hidden_size, **sizes)
     except TypeError as error:
         raise ConfigError(f"head.{kind} does not take these sizes: {sizes}: {error}") from error
-    if (folder / HEAD_FILE).is_file():
+    if keep and (folder / HEAD_FILE).is_file():
         _fill_head(made, folder / HEAD_FILE)
     elif not fresh:
         raise CheckpointError(
@@ -287,5 +305,8 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
-        if not hub_bars:
+        # Those of the Hub went with them, and came back with them.
+        if hub_bars:
+            enable_progress_bars()
+        else:
             disable_progress_bars()

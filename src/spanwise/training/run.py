@@ -232,7 +232,8 @@ def _load(
     set_seed(config.fit.seed)  # of a fresh head
     folder = run.checkpoint or fetch_folder(config.model, revision=config.revision)
     stored = read_settings(folder)
-    if stored and dict(stored.head) != config.head.sizes():
+    keep_head = stored is None or dict(stored.head) == config.head.sizes()
+    if stored and not keep_head:
         logger.warning(
             "%s has another head (%s) than head.kind %r asks for: a fresh one takes its place",
             config.model, ", ".join(f"{name} {size}" for name, size in stored.head.items()),
@@ -240,7 +241,10 @@ def _load(
         )  # fmt: skip
     with unexported(folder, stored.export.get("parameters", {}) if stored else {}) as whole:
         model = load_training_model(
-            whole, config.head.sizes(), attention_dropout=config.fit.attention_dropout
+            whole,
+            config.head.sizes(),
+            keep_head=keep_head,
+            attention_dropout=config.fit.attention_dropout,
         )
     tokenizer = PairTokenizer.from_folder(folder)
     check_vocabulary(model, tokenizer)
