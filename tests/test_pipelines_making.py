@@ -93,7 +93,8 @@ def test_revision_and_token_reach_the_hub(monkeypatch: pytest.MonkeyPatch) -> No
 def test_arguments_that_a_reader_has_no_use_for_are_refused() -> None:
     reader = Reader.from_model(random_model(), TOKENIZER, device="cpu")
     assert pipeline(model=reader)(QUESTION, CONTEXT)["answer"]
-    for name, value in {"device": 0, "dtype": "float16", "revision": "v2", "token": "x"}.items():
+    useless: dict[str, Any] = {"device": 0, "dtype": "float16", "revision": "v2", "token": "x"}
+    for name, value in useless.items():
         with pytest.raises(ConfigError, match=f"{name} is {value!r}, but model is a Reader"):
             pipeline(model=reader, **{name: value})
 

@@ -29,9 +29,9 @@ from spanwise.publishing.provenance import (
     clean_provenance,
     clean_settings,
     hub_model,
-    recipe_toml,
 )
 from spanwise.schema import Calibration, ReaderSettings
+from spanwise.toml import write_toml
 from spanwise.windows import PairTokenizer, make_windows
 from tests.readers_zoo import EXAMPLES, SETTINGS, save_reader
 
@@ -206,7 +206,7 @@ def test_folders_of_what_a_reader_was_made_of_are_no_ones_business() -> None:
 
 def test_a_recipe_is_read_back(tmp_path: Path) -> None:
     recipe = clean_provenance(PROVENANCE)["recipe"]
-    found = tomllib.loads(recipe_toml(recipe))
+    found = tomllib.loads(write_toml(recipe))
 
     def set_only(table: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -11,14 +11,22 @@ import pytest
 from huggingface_hub import ModelCard
 
 from spanwise import CardOptions, Reader, evaluate
-from spanwise.checkpoints import BUILTIN, write_settings
+from spanwise.checkpoints import BUILTIN, hash_file, write_settings
 from spanwise.corpus import write_examples
+from spanwise.corpus.scanning import hash_source
 from spanwise.metrics import LANGUAGES, guess_language
 from spanwise.publishing import write_publication
 from spanwise.publishing.cards import make_card
 from spanwise.publishing.licences import Licence
 from spanwise.publishing.metadata import WIDGETS, Model
-from spanwise.publishing.results import FITTED, LEARNT, Result, file_hash, kept, measured, seen_data
+from spanwise.publishing.results import (
+    FITTED,
+    LEARNT,
+    Result,
+    kept,
+    measured,
+    seen_data,
+)
 from spanwise.schema import Calibration, Example, Gold, ReaderSettings
 from tests.conftest import make_colours
 from tests.readers_zoo import SETTINGS
@@ -250,8 +258,10 @@ def test_the_widget_speaks_the_language() -> None:
 
 
 def test_scores_of_the_training_are_marked_and_kept_while_they_hold() -> None:
-    for dev in ({"dev": {"runs/a/dev.json": "bb22"}}, {"dev": {"dev.json": "bb22"}}):
-        (found,) = kept(replace(TRAINED, provenance=TRAINED.provenance | dev))
+    for dev in ("runs/a/dev.json", "dev.json"):  # before and after it is published
+        (found,) = kept(replace(TRAINED, provenance={**TRAINED.provenance, "dev": {dev: "bb22"}}))
+        assert found.sha256 == "bb22"
+    (found,) = kept(TRAINED)
     assert (found.name, found.seen, found.sha256) == ("dev.json", FITTED, "bb22")
     text = card(results=[found]).text
     assert "| `dev.json`, where the threshold was fitted | questions | EM | F1 |" in text
@@ -273,8 +283,8 @@ def test_scores_of_the_training_are_marked_and_kept_while_they_hold() -> None:
 
 def make_settings(train: Path, dev: Path) -> ReaderSettings:
     hashes = {
-        "train": {"train.json": file_hash(str(train))},
-        "dev": {"dev.json": file_hash(str(dev))},
+        "train": {"train.json": hash_source(str(train))},
+        "dev": {"dev.json": hash_source(str(dev))},
     }
     return replace(SETTINGS, calibration=FITTED_ON, provenance=hashes)
 
@@ -299,10 +309,11 @@ def test_data_that_the_reader_has_seen_is_marked(reader: Path, tmp_path: Path) -
     indexed = card(make_model(settings), found).data.eval_results
     assert {one.dataset_type for one in indexed} == {"dev.json", "test.json", "dev.json (2)"}
     named = replace(settings, provenance={"dev": ["dev"]})
+    dev = str(paths["dev.json"])
     told = [  # as training writes it, before a publication takes the paths away
         ("train", {f"{tmp_path}/b": None}, f"{tmp_path}/b/", LEARNT),
-        ("dev", {"a/dev.json": "aa11"}, str(paths["dev.json"]), ""),
-        ("dev", {"a/dev.json": file_hash(str(paths["dev.json"]))}, str(paths["dev.json"]), FITTED),
+        ("dev", {"a/dev.json": "aa11"}, dev, ""),
+        ("dev", {"a/dev.json": hash_source(dev)}, dev, FITTED),
         ("train", {"hub:ada/data:train": None}, "hub:ada/data:train", LEARNT),
     ]
     for name, then, source, how in told:
@@ -310,7 +321,7 @@ def test_data_that_the_reader_has_seen_is_marked(reader: Path, tmp_path: Path) -
     (one,) = measured({str(paths["dev.json"]): report}, named)
     assert one.seen == FITTED  # by the name that the calibration has
     assert one.scores == report.overall
-    assert one.sha256 == file_hash(str(paths["dev.json"]))
+    assert one.sha256 == hash_source(str(paths["dev.json"]))
 
 
 def test_what_a_model_learnt_from_before_it_was_trained_on_counts(
@@ -320,11 +331,11 @@ def test_what_a_model_learnt_from_before_it_was_trained_on_counts(
         write_examples(tmp_path / name, make_colours(5, seed=seed), form="squad")
     life = {
         "base_model": "ada/encoder",
-        "train": {"train.json": file_hash(str(tmp_path / "first.json"))},
+        "train": {"train.json": hash_source(str(tmp_path / "first.json"))},
     }
     provenance = {
         "base_model": "teams/a", "base_is_folder": True, "ancestors": [life],
-        "train": {"train.json": file_hash(str(tmp_path / "second.json"))},
+        "train": {"train.json": hash_source(str(tmp_path / "second.json"))},
     }  # fmt: skip
     settings = replace(SETTINGS, provenance=provenance)
     report = evaluate(Reader.from_pretrained(reader), make_colours(5, seed=3))
@@ -353,7 +364,7 @@ def test_the_numbers_are_those_of_an_evaluation(reader: Path, tmp_path: Path) ->
     assert values == {"exact_match": round(scores["exact"], 2), "f1": round(scores["f1"], 2)}
     row = f"{scores['f1']:.1f} ({scores['f1_low']:.1f}–{scores['f1_high']:.1f})"
     assert row in loaded.text
-    assert file_hash(str(tmp_path / "test.json")) in loaded.text
+    assert hash_file(tmp_path / "test.json") in loaded.text
     assert loaded.data.language is None  # English is also what a guess falls back to
     assert steps[-1][0] == steps[-1][1]
 

@@ -475,7 +475,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 
 
 def test_weights_that_are_not_finite_are_not_kept_where_no_loss_was_told(recipe: Make) -> None:
-    fit = FitConfig(weight_decay=float("inf"), precision="fp32", learning_rate=0.25)
+    fit = FitConfig(weight_decay=1e300, precision="fp32", learning_rate=0.25)
     with pytest.raises(ConfigError, match=r"loss became nan in the first epoch.*0\.25"):
         train(recipe(make_colours(5, seed=17), fit=fit))
 
@@ -614,13 +614,15 @@ def test_every_problem_of_a_config_is_reported_at_once() -> None:
         TrainConfig(
             model="m", train=(), out="o",
             fit=FitConfig(
-                learning_rate=-1.0, batch_size=0, warmup=1.5, patience=2, cache_gb=-3.0
+                learning_rate=-1.0, batch_size=0, warmup=1.5, patience=2, cache_gb=-3.0,
+                weight_decay=math.inf,
             ),
         )  # fmt: skip
-    assert len(caught.value.problems) == 6
+    assert len(caught.value.problems) == 7
     for part in (
         *("learning_rate is -1.0", "batch_size is 0", "warmup is 1.5", "patience is 2"),
         "cache_gb is -3.0: it must be at least 0",
+        "weight_decay is inf: it must be finite and at least 0",
     ):
         assert part in str(caught.value)
 

@@ -186,6 +186,12 @@ def is_checkpoint_file(name: str) -> bool:
     return any(PurePath(name).match(pattern) for pattern in _PATTERNS)
 
 
+def hash_file(file: str | Path) -> str:
+    """The sha256 of a file."""
+    with Path(file).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def write_settings(folder: str | Path, settings: ReaderSettings) -> None:
     """Write `spanwise.json`, whole or not at all; an older one is replaced."""
     text = json.dumps({"format": _FORMAT} | asdict(settings), indent=2, ensure_ascii=False)
@@ -308,8 +314,7 @@ def _packaged() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent / "model"
-    with (folder / "model.safetensors").open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = hash_file(folder / "model.safetensors")
     if found != _OFFLINE_SHA256:
         raise CheckpointError(
             f"{folder / 'model.safetensors'} has sha256 {found}, not that of the official weights, "

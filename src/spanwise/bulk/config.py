@@ -15,7 +15,7 @@ from typing import Any
 from spanwise.bulk.contexts import COLUMNS
 from spanwise.bulk.questions import column_names
 from spanwise.bulk.tables import TableFile, describe_files, load_pyarrow, scan_table
-from spanwise.checkpoints import BUILTIN, checkpoint_files, fetch_folder, read_settings
+from spanwise.checkpoints import BUILTIN, checkpoint_files, fetch_folder, hash_file, read_settings
 from spanwise.errors import ConfigError
 from spanwise.reader import choose_backend
 from spanwise.schema import ReaderSettings
@@ -135,9 +135,7 @@ def hash_model(folder: Path) -> str:
     """One sha256 over the names and contents of a model's files."""
     whole = hashlib.sha256()
     for file in checkpoint_files(folder):
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        whole.update(f"{file.name} {digest}\n".encode())
+        whole.update(f"{file.name} {hash_file(file)}\n".encode())
     return whole.hexdigest()
 
 

@@ -10,7 +10,6 @@ whatever is cut short, by a kill or a full disk, leaves parts that are done and 
 answered again, to the same bytes. This module knows nothing about questions or models.
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -23,7 +22,7 @@ from uuid import uuid4
 
 from spanwise.bulk.questions import Rejected
 from spanwise.bulk.tables import load_pyarrow
-from spanwise.checkpoints import flush
+from spanwise.checkpoints import flush, hash_file
 from spanwise.errors import ConfigError
 
 MANIFEST = "manifest.json"
@@ -96,7 +95,7 @@ class Output:
         with self._explained(self.folder):
             self.state.mkdir(parents=True, exist_ok=True)
         for receipt in list(self.receipts(range(self.parts))):
-            if _sha256(self.folder / receipt.file) != receipt.sha256:
+            if hash_file(self.folder / receipt.file) != receipt.sha256:
                 self._receipt_file(receipt.part).unlink()  # it is answered again
         if old is None:
             self._write_json(self.folder / MANIFEST, manifest | {"parts": []})
@@ -135,7 +134,7 @@ class Output:
             rows=table.num_rows,
             rejected=len(rejected),
             bytes=path.stat().st_size,
-            sha256=_sha256(path),
+            sha256=hash_file(path),
         )
         content = {"receipt": asdict(receipt), "rejected": [asdict(row) for row in rejected]}
         self._write_json(self._receipt_file(part), content)
@@ -267,7 +266,7 @@ class Output:
             raise ConfigError(f"{self.folder / REJECTED} is missing; {again}")
         for part in parts:
             path = self.folder / part["file"]
-            if not path.is_file() or _sha256(path) != part["sha256"]:
+            if not path.is_file() or hash_file(path) != part["sha256"]:
                 raise ConfigError(f"{path} is missing or not the part that was written; {again}")
 
 
@@ -282,8 +281,3 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{name}[{number}]")
     else:
         yield name, value
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spanwise.checkpoints import hash_file
 from spanwise.corpus.checks import Intake, UnreadableError, show
 from spanwise.corpus.hub import PREFIX, hub_table
 from spanwise.corpus.mrqa import read_mrqa
@@ -103,6 +104,11 @@ def list_files(source: str) -> list[str]:
         if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in _SUFFIXES
     ]
     return files or [source]
+
+
+def hash_source(source: str) -> str | None:
+    """The sha256 of a file; None of a folder, or of a data set of the Hub."""
+    return hash_file(source) if Path(source).is_file() else None
 
 
 def file_name(source: str) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 from spanwise.checkpoints import BUILTIN, OFFLINE_ENCODER
 from spanwise.publishing.licences import Licence
 from spanwise.publishing.metadata import Model, card_data, widget
-from spanwise.publishing.provenance import recipe_toml
 from spanwise.publishing.results import FITTED, LEARNT, Result
+from spanwise.toml import write_toml
 
 _TORCH = "'spanwise[torch]'"
 
@@ -237,7 +237,7 @@ def _training(model: Model) -> Iterator[str]:
     yield _listed(facts)
     if provenance.get("recipe"):
         yield "The recipe, with every setting as it was (`spanwise train recipe.toml`):"
-        yield _code(*recipe_toml(provenance["recipe"]).splitlines(), language="toml")
+        yield _code(*write_toml(provenance["recipe"]).splitlines(), language="toml")
 
 
 def _base(base: str) -> str:

@@ -138,23 +138,6 @@ def _tells_a_path(name: str, value: Any) -> bool:
     return bool(is_origin) or is_machine_path(value)
 
 
-def recipe_toml(recipe: Mapping[str, Any]) -> str:
-    """A recipe as `spanwise train` reads it; what is not set is left out."""
-    tables = {name: value for name, value in recipe.items() if isinstance(value, Mapping)}
-    plain = {name: value for name, value in recipe.items() if name not in tables}
-    blocks = [[*_entries(plain)]]
-    blocks += [[f"[{name}]", *_entries(table)] for name, table in tables.items() if table]
-    return "\n\n".join("\n".join(lines) for lines in blocks) + "\n"
-
-
-def _entries(table: Mapping[str, Any]) -> Iterator[str]:
-    # What JSON writes for text, numbers, bools and lists of them, TOML reads.
-    for name, value in table.items():
-        if value is not None:
-            key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
-
-
 def _model_name(name: str, recipe: Mapping[str, Any], *, is_folder: bool | None = None) -> str:
     out = str(recipe.get("out", ""))
     is_id = name == BUILTIN or hub_model(name, out=out, is_folder=is_folder)

@@ -3,13 +3,11 @@
 This module knows nothing about Markdown or the Hub.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from spanwise.corpus.scanning import distinct_names
+from spanwise.corpus.scanning import distinct_names, hash_source
 from spanwise.evaluation import fitted_name
 from spanwise.publishing.provenance import named_sources
 from spanwise.schema import ReaderSettings, Report
@@ -57,7 +55,7 @@ def measured(reports: Mapping[str, Report], settings: ReaderSettings) -> list[Re
                 scores=report.overall,
                 threshold=report.settings.calibration.threshold,
                 language=report.language,
-                sha256=file_hash(source),
+                sha256=hash_source(source) or "",
                 seen=how,
             )
         )
@@ -67,7 +65,7 @@ def measured(reports: Mapping[str, Report], settings: ReaderSettings) -> list[Re
 def seen_data(sources: Sequence[str], settings: ReaderSettings) -> list[str]:
     """How a reader has seen each source: `FITTED`, `LEARNT`, or "", as far as is known."""
     return [
-        _seen(name, file_hash(source), settings)
+        _seen(name, hash_source(source) or "", settings)
         for name, source in zip(distinct_names(sources), sources, strict=True)
     ]
 
@@ -99,15 +97,6 @@ def kept(settings: ReaderSettings) -> list[Result]:
             before_export=bool(settings.export),
         )
     ]
-
-
-def file_hash(source: str) -> str:
-    """The sha256 of a file; "" for a folder or a data set of the Hub."""
-    file = Path(source)
-    if not file.is_file():
-        return ""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _seen(name: str, sha256: str, settings: ReaderSettings) -> str:

@@ -50,8 +50,7 @@ def _route(name: str, operation: Mapping[str, Any], openapi: Mapping[str, Any]) 
     if content:
         schema = content["application/json"]["schema"]
         for branch in schema.get("oneOf", [schema]):
-            model = _model(branch, openapi) or {}
-            parts += _object(model, openapi, is_asked=True)
+            parts += _object(_model(branch, openapi) or {}, openapi, is_asked=True)
     given = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
     if (model := _model(given.get("schema", {}), openapi)) is not None:
         parts += ["<h3>Answer</h3>", *_object(model, openapi, is_asked=False)]

@@ -4,7 +4,6 @@ Each is a folder `step-N`, whole or absent: written beside, flushed to the disk,
 a manifest of what it holds. This module knows nothing about models, data or scores.
 """
 
-import hashlib
 import json
 import logging
 import pickle
@@ -19,7 +18,7 @@ from uuid import uuid4
 import torch
 from safetensors import SafetensorError
 
-from spanwise.checkpoints import atomic_folder
+from spanwise.checkpoints import atomic_folder, hash_file
 from spanwise.errors import CheckpointError
 
 logger = logging.getLogger("spanwise")
@@ -154,9 +153,7 @@ def _fault(checkpoint: Path, *, spared: tuple[str, ...] = ()) -> str:
 
 
 def _fingerprint(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"size": file.stat().st_size, "sha256": digest}
+    return {"size": file.stat().st_size, "sha256": hash_file(file)}
 
 
 def _read_manifest(checkpoint: Path) -> dict[str, Any]:

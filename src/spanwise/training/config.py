@@ -3,15 +3,16 @@
 This module knows nothing about files, flags or how a run is carried out.
 """
 
-import json
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from math import inf
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spanwise.checkpoints import BUILTIN, MOST_DOUBT
 from spanwise.errors import ConfigError
 from spanwise.schema import WindowSettings
+from spanwise.toml import write_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,15 +173,7 @@ class TrainConfig:
 
     def to_toml(self) -> str:
         """The recipe with every default written out; `read_recipe` reads it back."""
-        lines: list[str] = []
-        sections: list[str] = []
-        for name, value in asdict(self).items():
-            if isinstance(value, Mapping):
-                entries = [_entry(key, entry) for key, entry in value.items() if entry is not None]
-                sections += ["", f"[{name}]", *entries] if entries else []
-            elif value is not None:
-                lines.append(_entry(name, value))
-        return "\n".join([*lines, *sections]) + "\n"
+        return write_toml(asdict(self))
 
 
 def kinds_of(kind: Any) -> dict[str, Any]:
@@ -255,14 +248,14 @@ def _impossible(config: TrainConfig) -> list[str]:
     }
     share = {"fit.warmup": fit.warmup, "head.dropout": config.head.dropout}
     problems = [
-        f"{name} is {value}: it must be at least {low}"
+        f"{name} is {value}: it must be {'finite and ' * (value == inf)}at least {low}"
         for name, (value, low) in least.items()
-        if not value >= low
+        if not low <= value < inf
     ]
     problems += [
         f"{name} is {value}: it must be above 0"
         for name, value in positive.items()
-        if not 0 < value < float("inf")
+        if not 0 < value < inf
     ]
     problems += [
         f"decode.{name} is {value}: it must be from 0 to {MOST_DOUBT:,}"
@@ -286,10 +279,3 @@ def _impossible(config: TrainConfig) -> list[str]:
     if fit.patience and not config.dev:
         problems.append(f"fit.patience is {fit.patience}, but there is no dev set to judge by")
     return problems
-
-
-def _entry(name: str, value: Any) -> str:
-    # What JSON writes for text, numbers, bools and lists of them, TOML reads.
-    key = name if name.replace("_", "").isalnum() and name.isascii() else json.dumps(name)
-    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML alone minds it
-    return f"{key} = {text}"

@@ -16,6 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
+from spanwise.corpus.scanning import hash_source
 from spanwise.corpus.writing import write_whole
 from spanwise.errors import ConfigError, SpanwiseError
 from spanwise.schema import Example
@@ -134,7 +135,7 @@ class RunFolder:
         self._facts |= {
             name: {
                 "examples": _digest(examples),
-                "files": {source: hash_file(source) for source in sources[name]},
+                "files": {source: hash_source(source) for source in sources[name]},
             }
             for name, examples in parts.items()
         }
@@ -236,15 +237,6 @@ def _locked(config: TrainConfig) -> Iterator[None]:
         if is_new:
             with suppress(OSError):  # it is not empty
                 file.parent.rmdir()
-
-
-def hash_file(source: str) -> str | None:
-    """The sha256 of a file; None of a folder, or of a data set of the Hub."""
-    file = Path(source)
-    if not file.is_file():
-        return None
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_run(file: Path) -> dict[str, Any]:

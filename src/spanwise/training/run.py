@@ -22,6 +22,7 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 
 from spanwise.checkpoints import fetch_folder, read_settings
 from spanwise.corpus import read_examples
+from spanwise.corpus.scanning import hash_source
 from spanwise.errors import ConfigError, FormatError, Problem
 from spanwise.model import (
     PackedModel,
@@ -53,7 +54,7 @@ from spanwise.training.fitting import (
     span_loss,
     take_only,
 )
-from spanwise.training.folder import RunFolder, has_begun, hash_file, open_run
+from spanwise.training.folder import RunFolder, has_begun, open_run
 from spanwise.training.negatives import add_negatives
 from spanwise.training.scoring import DevReader
 from spanwise.windows import PairTokenizer, make_windows
@@ -403,6 +404,6 @@ def _provenance(config: TrainConfig, before: Mapping[str, Any], *, goes_on: bool
         # Not the Hub's, whatever it is called; it may be gone when the run goes on.
         "base_is_folder": before.get("base_is_folder") if goes_on else Path(config.model).is_dir(),
         "versions": versions,
-        "train": {file: hash_file(file) for file in config.train},
-        "dev": {file: hash_file(file) for file in config.dev},
+        "train": {file: hash_source(file) for file in config.train},
+        "dev": {file: hash_source(file) for file in config.dev},
     }
