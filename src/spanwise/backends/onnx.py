@@ -88,7 +88,7 @@ class OnnxBackend:
                 f"{file}: gives {sorted(outputs)}, not {' and '.join(_OUTPUTS)}: it has no span "
                 "head; export a reader with 'spanwise export'"
             )
-        self._pool = ThreadPoolExecutor(threads or _cores())
+        self._pool = ThreadPoolExecutor(threads or count_cores())
 
     def __call__(self, batch: Batch) -> Logits:
         """Run the model on each window; logits of padding are 0."""
@@ -128,7 +128,8 @@ class OnnxBackend:
         return start[0], end[0]
 
 
-def _cores() -> int:
+def count_cores() -> int:
+    """Cores that this process may use, as far as the system tells."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 
+from spanwise.backends.onnx import count_cores
 from spanwise.bulk.config import BulkConfig, Job, prepare_job
 from spanwise.bulk.contexts import build_index
 from spanwise.bulk.output import Output, Receipt
@@ -140,9 +141,8 @@ def _answer_here(job: Job, output: Output, contexts: Path | None, progress: Prog
             yield part, chunk
 
     # Processes: cutting and decoding hold the interpreter's lock.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = max(-(-(job.rows - done) // _LEAST), 1)
-    processes = min(cores or 1, most) if job.backend == "onnx" else 1
+    processes = min(count_cores(), most) if job.backend == "onnx" else 1
     try:
         with _workers(job, contexts, processes) as answer:
             answered = count(answer(_chunks(job, todo)))

@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from spanwise.backends.onnx import count_cores
 from spanwise.bulk.answering import Progress, answer_part
 from spanwise.bulk.config import Job, hash_model
 from spanwise.bulk.output import Output
@@ -150,10 +151,9 @@ def _connected(address: str) -> Iterator[Any]:
         raise MissingExtra("ray", "ray") from error
     own = not ray.is_initialized()
     if own and address == "local":
-        cores = len(os.sched_getaffinity(0))
         ray.init(
             "local",
-            num_cpus=cores + _RAY_CPUS,
+            num_cpus=count_cores() + _RAY_CPUS,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE,
             log_to_driver=False,

@@ -9,7 +9,6 @@ goes to the end of the queue after each turn. It also cuts its text no further t
 This module knows nothing about HTTP, questions or answers.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from spanwise.backends.onnx import count_cores
 from spanwise.batching import join, plan_batches
 from spanwise.reader import Reader
 from spanwise.schema import Batch, Logits
@@ -122,7 +122,7 @@ class Engine:
         self._closed = False
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="job")
         # Jobs that cut and decode, rather than wait, would only take each other's processor.
-        self._desks = Semaphore(os.cpu_count() or 1)
+        self._desks = Semaphore(count_cores())
         self._thread = Thread(target=self._read_all, name="model", daemon=True)
         self._thread.start()
 
