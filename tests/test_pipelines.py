@@ -16,7 +16,7 @@ from spanwise.pipelines import QuestionAnsweringPipeline
 from spanwise.pipelines.calling import SCORINGS
 from spanwise.pipelines.words import widen_to_words
 from spanwise.reader import Reader
-from spanwise.schema import Calibration, ReaderSettings, WindowSettings
+from spanwise.schema import Batch, Calibration, Logits, ReaderSettings, WindowSettings
 from spanwise.windows import PairTokenizer
 from tests.conftest import make_colours, make_tokenizer
 from tests.windows_zoo import NAMES, TEXTS, pair
@@ -329,6 +329,25 @@ def test_scores_of_transformers_4_are_given_on_request(top_k: int, impossible: b
         assert [(one["start"], one["end"], one["answer"]) for one in found] == [
             (one["start"], one["end"], one["answer"]) for one in expected
         ]
+
+
+def test_windows_are_cut_from_the_side_that_the_tokenizer_says() -> None:
+    context = "the red lamp is old and small " * 9
+    for side in ("right", "left"):
+        config = TOKENIZER.config | {"truncation_side": side}
+        tokenizer = PairTokenizer(TOKENIZER.tokenizer, config)
+        backend = FakeBackend({"red": 8.0}, tokenizer)
+        places: list[list[int]] = []
+
+        def read(batch: Batch, backend: FakeBackend = backend) -> Logits:
+            places.append(batch.edges[batch.edges >= 0].tolist())  # noqa: B023 - read at once
+            return backend(batch)
+
+        reader = Reader(read, tokenizer, SETTINGS)
+        before = QuestionAnsweringPipeline(reader, scoring="transformers4")
+        assert before(QUESTION, context, max_seq_len=30, doc_stride=8)["answer"] == "red"
+        at_the_edge = [0 in places[0], len(context) - 1 in places[0]]  # of the first window
+        assert at_the_edge == [side == "right", side == "left"]
 
 
 def test_scores_of_transformers_4_are_those_of_each_question_alone() -> None:

@@ -16,7 +16,7 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import AutoTokenizer, ByT5Tokenizer
+from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 
 from spanwise.errors import CheckpointError, FormatError, MissingExtra
 from spanwise.schema import Example, Windows, WindowSettings
@@ -140,6 +140,53 @@ def test_the_pad_token_is_that_of_the_config(config: dict[str, Any], pad: int) -
 def test_the_padding_side_is_that_of_the_config(config: dict[str, Any], side: str) -> None:
     assert PairTokenizer(kind("word pieces").tokenizer, config).padding_side == side
     assert PairTokenizer(kind("word pieces").tokenizer).padding_side == "right"
+
+
+OLD = {"do_lower_case": True, "model_max_length": 512}  # all that old checkpoints say
+
+
+@pytest.mark.parametrize(
+    ("config", "cls", "pad"),
+    [
+        (OLD, 2, 0),
+        (OLD | {"tokenizer_class": "BertTokenizer"}, 2, 0),
+        (OLD | {"tokenizer_class": "PreTrainedTokenizerFast"}, None, None),
+        (OLD | {"unk_token": "[UNK]"}, None, None),  # whoever names one names all there are
+        (OLD | {"cls_token": "[SEP]"}, 3, None),
+    ],
+)
+def test_what_a_config_leaves_to_its_class_is_found(
+    config: dict[str, Any], cls: int | None, pad: int | None
+) -> None:
+    tokenizer = PairTokenizer(kind("word pieces").tokenizer, config)
+    assert (tokenizer.token_id("cls_token"), tokenizer.token_id("pad_token")) == (cls, pad)
+    assert tokenizer.config == config  # as it is saved again
+
+
+def test_a_class_token_at_the_end_is_that_of_a_model_that_pads_on_the_left() -> None:
+    left = kind("left-padded")
+    config = {name: value for name, value in left.config.items() if name != "padding_side"}
+    assert PairTokenizer(left.tokenizer, config).padding_side == "left"
+    assert PairTokenizer(left.tokenizer, OLD).padding_side == "left"
+    general = config | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    assert PairTokenizer(left.tokenizer, general).padding_side == "right"
+
+
+def test_segment_ids_are_given_where_the_config_says_so() -> None:
+    names = ["input_ids", "attention_mask"]
+    for config, some in (
+        ({}, True),
+        ({"model_input_names": [*names, "token_type_ids"]}, True),
+        ({"model_input_names": names}, False),
+    ):
+        tokenizer = PairTokenizer(kind("word pieces").tokenizer, config)
+        assert tokenizer.has_type_ids == some
+        assert cut(tokenizer).type_ids.any() == some
+    assert not PairTokenizer.from_transformers(
+        PreTrainedTokenizerFast(
+            tokenizer_object=kind("word pieces").tokenizer, model_input_names=names
+        )
+    ).has_type_ids
 
 
 @pytest.mark.parametrize("file", ["tokenizer_config_json", "special_tokens_map_json"])

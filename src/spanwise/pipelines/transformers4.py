@@ -88,8 +88,12 @@ class Cutter:
         copy = self._copy  # another thread may ask for others
         if copy is None or copy[0] != lengths:
             rust = Tokenizer.from_str(self.tokenizer.tokenizer.to_str())
-            strategy = "only_second" if self.question_first else "only_first"
-            rust.enable_truncation(lengths[0], stride=lengths[1], strategy=strategy)
+            rust.enable_truncation(
+                lengths[0],
+                stride=lengths[1],
+                strategy="only_second" if self.question_first else "only_first",
+                direction=self.tokenizer.config.get("truncation_side", "right"),
+            )
             self._copy = copy = lengths, rust
         return copy[1]
 
@@ -112,7 +116,11 @@ def read(
         chunk = pairs[begin : begin + _CHUNK]
         cut = [cutter(*pair, options) for pair in chunk]
         context_at = int(cutter.question_first)
-        batches = (_batch(window, context_at) for windows in cut for window in windows)
+        batches = (
+            _batch(window, context_at, typed=cutter.tokenizer.has_type_ids)
+            for windows in cut
+            for window in windows
+        )
         with closing(read_batches(backend, batches)) as logits:
             for (_, context), windows in zip(chunk, cut, strict=True):
                 found = ((window, *next(logits)) for window in windows)
@@ -143,7 +151,7 @@ def _answers(
     return sorted(answers, key=lambda answer: -answer["score"])[: options.top_k]
 
 
-def _batch(encoding: Encoding, context: int) -> Batch:
+def _batch(encoding: Encoding, context: int, *, typed: bool) -> Batch:
     """A window by itself; the context is the first or the second text of its pair."""
     ids = np.array([encoding.ids], dtype=np.int32)
     edges = [
@@ -154,7 +162,7 @@ def _batch(encoding: Encoding, context: int) -> Batch:
     return Batch(
         input_ids=ids,
         attention_mask=np.ones_like(ids),
-        type_ids=np.array([encoding.type_ids], dtype=np.int32),
+        type_ids=np.array([encoding.type_ids], dtype=np.int32) * typed,
         edges=np.array([edges], dtype=np.int32),
         example=zero,
         null_position=zero,
@@ -188,7 +196,14 @@ def _best(
     count = 2 * options.top_k + 10 if options.align_to_words else options.top_k
     score = np.tril(np.triu(np.outer(start, end)), options.max_answer_len - 1)
     flat = score.ravel()
-    best = np.argsort(-flat, kind="stable")[:count]
+    # As it chose, since the order of equal scores is seen: where all are 0, they fill the list.
+    if count == 1:
+        best = np.array([flat.argmax()])
+    elif flat.size <= count:
+        best = np.argsort(-flat)
+    else:
+        best = np.argpartition(-flat, count)[:count]
+        best = best[np.argsort(-flat[best])]
     for first, last in zip(*np.unravel_index(best, score.shape), strict=True):
         if desired[first] and desired[last]:
             yield int(first), int(last), float(score[first, last])

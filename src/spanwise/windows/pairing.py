@@ -25,6 +25,12 @@ from spanwise.windows.encoding import Tokens, encode_long, encode_texts
 # one that a normalizer would take apart.
 _PROBE = "Where does the answer stand in the text? где ответ в тексте جواب مكان نص"
 
+# What the classes of transformers for one family each take for granted, so that configs need not
+# say it. These have no family.
+_GENERAL = {"PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend"}
+_CLASS_TOKENS = ("[CLS]", "<cls>", "<s>")
+_PADS = ("[PAD]", "<pad>")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairLayout:
@@ -51,9 +57,14 @@ class PairTokenizer:
 
     Args:
         tokenizer: the Rust tokenizer; its own truncation and padding are switched off in a copy.
-        config: `tokenizer_config.json`; `cls_token`, `bos_token`, `pad_token` and `padding_side`
-            are read, all of it is kept.
+        config: `tokenizer_config.json`; `cls_token`, `bos_token`, `pad_token`, `padding_side` and
+            `model_input_names` are read, all of it is kept. Where it says nothing of them, they are
+            what transformers takes them to be.
         name: how messages call it.
+
+    Attributes:
+        padding_side: "left" for models that read the context first.
+        has_type_ids: whether the model is given segment ids; where not, all are 0.
 
     Raises:
         CheckpointError: it cannot tokenise, or its offsets do not point at its own tokens.
@@ -64,15 +75,17 @@ class PairTokenizer:
     ) -> None:
         self.config = dict(config or {})
         self.name = name or "the tokenizer"
-        self.padding_side: Literal["left", "right"] = (
-            "left" if self.config.get("padding_side") == "left" else "right"
+        self.has_type_ids = "token_type_ids" in self.config.get(
+            "model_input_names", ["token_type_ids"]
         )
         with _rust_errors(self.name):
             self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
             self.tokenizer.no_truncation()
             self.tokenizer.no_padding()
             self._check_offsets()
+            self._granted = self._find_granted()
             self.layout = self._find_layout()
+        self.padding_side: Literal["left", "right"] = self._find_side()
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Self:
@@ -131,6 +144,7 @@ class PairTokenizer:
         config = {
             "tokenizer_class": type(tokenizer).__name__,
             "padding_side": tokenizer.padding_side,
+            "model_input_names": tokenizer.model_input_names,
             "model_max_length": tokenizer.model_max_length,
             **tokenizer.special_tokens_map,
         }
@@ -195,7 +209,7 @@ class PairTokenizer:
 
     def token_id(self, kind: str) -> int | None:
         """The id of "cls_token", "pad_token", …; None where the tokenizer has none."""
-        token = self.config.get(kind)
+        token = self.config.get(kind, self._granted.get(kind))
         text = token.get("content") if isinstance(token, dict) else token
         return self.tokenizer.token_to_id(text) if isinstance(text, str) else None
 
@@ -226,7 +240,7 @@ class PairTokenizer:
             raise CheckpointError(f"{self.name}: no text gives a token; its vocabulary is empty")
         owner = np.array([-1 if number is None else number for number in encoding.sequence_ids])
         first, second = np.flatnonzero(owner == 0), np.flatnonzero(owner == 1)
-        types = np.array(encoding.type_ids, dtype=np.int32)
+        types = np.array(encoding.type_ids, dtype=np.int32) * self.has_type_ids
         ids = _ids(encoding)[owner < 0]
         return PairLayout(
             ids=ids,
@@ -235,6 +249,28 @@ class PairTokenizer:
             text_types=types[[first[0], second[0]]],
             null=self._find_null(ids.tolist()),
         )
+
+    def _find_granted(self) -> dict[str, str]:
+        """The tokens that a config which names none leaves to its class."""
+        if self.config.get("tokenizer_class") in _GENERAL or any(
+            name.endswith("_token") for name in self.config
+        ):
+            return {}
+        around = self.tokenizer.encode("", "").tokens
+        found = {
+            "cls_token": [token for token in _CLASS_TOKENS if token in around],
+            "pad_token": [
+                token for token in _PADS if self.tokenizer.token_to_id(token) is not None
+            ],
+        }
+        return {kind: tokens[0] for kind, tokens in found.items() if tokens}
+
+    def _find_side(self) -> Literal["left", "right"]:
+        """XLNet's class alone pads pairs on the left; its class token is the last."""
+        null, splits = self.layout.null, self.layout.splits
+        is_last = null is not None and null >= splits[2]
+        own = "left" if is_last and self.config.get("tokenizer_class") not in _GENERAL else "right"
+        return "left" if self.config.get("padding_side", own) == "left" else "right"
 
     def _find_null(self, specials: list[int]) -> int | None:
         for kind in ("cls_token", "bos_token"):
