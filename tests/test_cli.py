@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from spanwise.checkpoints import OFFLINE_ENCODER, read_settings, write_settings
+from spanwise.checkpoints import OFFLINE_ENCODER, hash_file, read_settings, write_settings
 from spanwise.cli import demo, main
 from spanwise.cli.reading import show_prediction
 from spanwise.cli.terminal import highlight
@@ -711,8 +711,30 @@ def test_calibrate_says_what_its_data_cannot_tell(run: Run, tmp_path: Path, read
     done = run("calibrate", reader, tmp_path / "data.json", "--out", tmp_path / "fitted")
     assert done.status == 0
     assert "all 12 questions are of one kind" in done.err
+    assert "12 questions are too few to be sure" in " ".join(done.err.split())
+    assert "left out of" in done.out
     refused = run("calibrate", reader, "missing.json", "--target-precision", "90")
     assert "--target-precision 90.0: give a share above 0, up to 1" in refused.err
+
+
+def test_what_is_fitted_rests_on_all_questions_and_on_none_that_were_learnt_from(
+    run: Run, tmp_path: Path, reader: Path, data: Path
+) -> None:
+    rows = "id,question,context,answers\na,which ?,red lamp,red\nb,which ?,red lamp,[]\n"
+    (tmp_path / "partly.csv").write_text(rows)
+    done = run("calibrate", reader, tmp_path / "partly.csv", "--out", tmp_path / "fitted")
+    assert done.status == 1
+    assert "1 faults leave questions out" in done.err
+    assert not (tmp_path / "fitted").exists()
+    for verb in ("evaluate", reader), ("compare", tmp_path / "partly.csv", reader):
+        command = (*verb, tmp_path / "partly.csv") if verb[0] == "evaluate" else (*verb, reader)
+        assert "not of all questions: 1 faults left others out" in run(*command).out
+        assert json.loads(run(*command, "--json").out)["unread"] == 1
+    folder = Path(shutil.copytree(reader, tmp_path / "mine"))
+    stored = read_settings(folder) or ReaderSettings()
+    write_settings(folder, replace(stored, provenance={"train": {str(data): hash_file(data)}}))
+    done = run("calibrate", folder, data)
+    assert "is data which the reader learnt from, and surer of" in " ".join(done.err.split())
 
 
 def test_names_may_look_like_markup(run: Run, tmp_path: Path, data: Path) -> None:

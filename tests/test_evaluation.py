@@ -1,14 +1,17 @@
 """From examples to scores and a fitted threshold."""
 
 import math
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from spanwise.backends import FakeBackend
 from spanwise.errors import ConfigError, DataError
 from spanwise.evaluation import (
+    cross_validate,
     evaluate,
     fit_calibration,
     recalibrated,
@@ -54,6 +57,40 @@ PREDICTIONS = [
     prediction("c", "red", 0.6),
     prediction("d", "red", 0.2),
 ]
+
+
+def test_a_calibration_is_judged_on_what_it_was_not_fitted_on() -> None:
+    generator = np.random.default_rng(0)
+    examples, predictions = [], []
+    for number, null in enumerate(generator.uniform(0.05, 0.95, 52)):
+        is_null = bool(generator.uniform() < null)
+        examples.append(example(f"{number}", "" if is_null else "red"))
+        predictions.append(prediction(f"{number}", "red", float(null)))
+    fit = partial(fit_calibration, fitted_on="dev.json", language="en")
+    found = cross_validate(examples, predictions, fit, settings=ReaderSettings(), language="en")
+    parts = []
+    for judged in np.array_split(np.arange(52), 5):
+        rest = [n for n in range(52) if n not in judged]
+        calibration = fit([examples[n] for n in rest], [predictions[n] for n in rest])
+        settings = ReaderSettings(calibration=calibration)
+        chosen = [predictions[n] for n in judged]
+        parts.append(
+            report_predictions(
+                [examples[n] for n in judged], recalibrated(chosen, calibration), settings=settings
+            )
+        )
+    for name in ("exact", "f1", "brier", "nll"):
+        values = [part.overall[name] for part in parts for _ in part.exact]
+        assert found[name] == pytest.approx(np.mean(values))
+    whole = fit(examples, predictions)
+    flattered = report_predictions(
+        examples, recalibrated(predictions, whole), settings=ReaderSettings(calibration=whole)
+    )
+    assert found["nll"] > flattered.overall["nll"]
+    assert cross_validate(EXAMPLES, PREDICTIONS, fit, settings=ReaderSettings()) == {}
+    strict = partial(fit, target_precision=1.0)
+    wrong = [example(f"{n}") for n in range(52)]  # no precision is reached
+    assert cross_validate(wrong, predictions, strict, settings=ReaderSettings()) == {}
 
 
 def test_examples_may_come_from_a_generator() -> None:

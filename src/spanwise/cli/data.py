@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spanwise.cli.terminal import prepare_file, print_json, score_table, stderr, stdout, visible
-from spanwise.errors import SHOWN, ConfigError, DataError
+from spanwise.errors import SHOWN, ConfigError, DataError, FormatError, Problem
 from spanwise.metrics import (
     LANGUAGES,
     guess_language,
@@ -247,7 +247,7 @@ def score(
     """Score a file of predictions, {id: text}, as the official scripts of its language do."""
     if rules not in {None, "1.1", "2.0"}:
         raise typer.BadParameter(f"--rules {rules!r}: there are 1.1 and 2.0")
-    examples = scan_with_report([data], parse_columns(columns))
+    examples, unread = scan_with_report([data], parse_columns(columns))
     nulls = load_probabilities(no_answer_probabilities) if no_answer_probabilities else None
     scores = score_predictions(
         examples,
@@ -266,11 +266,13 @@ def score(
             markup=False,
         )
     if as_json:
-        print_json(scores.overall | {"threshold": threshold, "language": scores.language})
+        told = {"threshold": threshold, "language": scores.language, "unread": unread}
+        print_json(scores.overall | told)
     else:
         stdout.print(f"rules of SQuAD {scores.rules}, texts compared as {scores.language}")
         which = "as they were given" if nulls is None else f"at threshold {threshold:g}"
         stdout.print(score_table(scores.overall, which))
+        tell_unread(unread)
 
 
 def choose_language(language: str | None, examples: Sequence[Example]) -> str:
@@ -299,8 +301,13 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     return names
 
 
-def scan_with_report(sources: Sequence[str], columns: dict[str, str] | None) -> list[Example]:
+def scan_with_report(
+    sources: Sequence[str], columns: dict[str, str] | None
+) -> tuple[list[Example], int]:
     """Read as far as the files can be read, and say on stderr what is wrong with them.
+
+    Returns:
+        The questions, and how many faults others were left out for.
 
     Raises:
         DataError: nothing in them can be scored.
@@ -308,12 +315,35 @@ def scan_with_report(sources: Sequence[str], columns: dict[str, str] | None) -> 
     from spanwise.corpus import scan_examples
 
     scan = scan_examples(sources, columns=columns)
+    unread = sum(not problem.alignment for problem in scan.problems)
     if not scan.examples:
         raise DataError.of(scan.problems)
     for problem in scan.problems[:SHOWN]:
         logger.warning("%s", problem)
     if len(scan.problems) > SHOWN:
         logger.warning("… and %d more problems", len(scan.problems) - SHOWN)
-    if not all(problem.alignment for problem in scan.problems):
+    if unread:
         logger.warning("what cannot be read is left out: %d questions are used", len(scan.examples))
-    return list(scan.examples)
+    return list(scan.examples), unread
+
+
+def read_whole(sources: Sequence[str], columns: dict[str, str] | None) -> list[Example]:
+    """As `scan_with_report`, for what is kept of a model: no question is left out.
+
+    Raises:
+        DataError: something cannot be read.
+    """
+    examples, unread = scan_with_report(sources, columns)
+    if unread:
+        message = (
+            f"{unread} faults leave questions out, and what is fitted or published has to rest on "
+            "all: mend them, or write what can be read by 'spanwise audit … --fix OUT.json'"
+        )
+        raise FormatError([Problem(file=", ".join(sources), place="", id=None, message=message)])
+    return examples
+
+
+def tell_unread(count: int) -> None:
+    """Say beside scores, on stdout, that they are not of all questions."""
+    if count:
+        stdout.print(f"not of all questions: {count} faults left others out", markup=False)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spanwise.cli.data import Columns, parse_columns, scan_with_report
+from spanwise.cli.data import Columns, parse_columns, read_whole
 from spanwise.cli.reading import Revision
 from spanwise.cli.terminal import stderr, stdout
 from spanwise.errors import ConfigError
@@ -44,7 +44,7 @@ def export(
     from spanwise.evaluation import fitted_name
     from spanwise.exporting import export_model
 
-    examples = scan_with_report(dev, parse_columns(columns)) if dev else None
+    examples = read_whole(dev, parse_columns(columns)) if dev else None
     with stderr.status("exporting: some 10 s, more for large models"):
         done = export_model(
             model,

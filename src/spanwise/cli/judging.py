@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,9 @@ from spanwise.cli.data import (
     Language,
     choose_language,
     parse_columns,
+    read_whole,
     scan_with_report,
+    tell_unread,
 )
 from spanwise.cli.reading import Device, Model, Revision
 from spanwise.cli.terminal import print_json, progress_bar, stderr, stdout, visible
@@ -52,6 +55,7 @@ Examples:
 
 _KINDS = 10  # of questions that are shown
 _FLIPS = 5  # shown, of either way
+_FEW = 100  # questions to fit on
 
 _MEASURES = {
     "ece": "calibration error (ECE)",
@@ -81,7 +85,7 @@ def compare(
     """Say whether a reader is better than another, or whether it is chance."""
     from spanwise.comparison import compare_answers
 
-    examples = scan_with_report([data], parse_columns(columns))
+    examples, unread = scan_with_report([data], parse_columns(columns))
     answers = [_returned(name, examples, device) for name in (first, second)]
     found = compare_answers(examples, *answers, language=choose_language(language, examples))
     for name, given in zip((first, second), answers, strict=True):
@@ -91,9 +95,10 @@ def compare(
                 len(missing), name, ", ".join(missing[:3]),
             )  # fmt: skip
     if as_json:
-        print_json(_named(found))
+        print_json(_named(found) | {"unread": unread})
         return
     _print_comparison(found, (first, second))
+    tell_unread(unread)
     by_id = {example.id: example for example in examples}
     for title, ids in ((f"only {second}", found.gained), (f"only {first}", found.lost)):
         stdout.print(f"{title} is right: {len(ids):,} questions", style="bold", markup=False)
@@ -201,44 +206,45 @@ def calibrate(
     """Fit what a model's probabilities are worth, and the threshold, and store both with it."""
     if target_precision is not None and not 0 < target_precision <= 1:
         raise ConfigError(f"--target-precision {target_precision}: give a share above 0, up to 1")
-    if out is None and (model == BUILTIN or not Path(model).is_dir()):
-        raise ConfigError(f"{model} is not a folder of yours; say where to write with --out DIR")
-    if out is not None and out.is_file():
-        raise ConfigError(f"--out {out} is a file; name a new folder")
-    if out is not None and out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"--out {out} is not empty; name a new folder")
+    _check_place(model, out)
     from spanwise.evaluation import (
+        cross_validate,
         evaluate,
         fit_calibration,
         fitted_name,
         recalibrated,
         report_predictions,
     )
+    from spanwise.publishing.results import LEARNT, seen_data
     from spanwise.reader import Reader
 
-    examples = scan_with_report(data, parse_columns(columns))
+    examples = read_whole(data, parse_columns(columns))
     language = choose_language(language, examples)
     folder = fetch_folder(model, revision=revision)
     reader = Reader.from_pretrained(folder, device=device)
+    for source, how in zip(data, seen_data(data, reader.settings), strict=True):
+        if how == LEARNT:
+            logger.warning(
+                "%s is data %s, and surer of than of any other: take other data", source, how
+            )
     with progress_bar("reading", "windows") as advance:
         before = evaluate(reader, examples, language=language, progress=advance)
-    if len({bool(example.answers) for example in examples}) == 1:
-        logger.warning(
-            "all %d questions are of one kind, answerable or not, which does not tell what null is "
-            "worth; add questions of the other", len(examples),
-        )  # fmt: skip
     use_null = reader.settings.decode.use_null
-    calibration = fit_calibration(
-        examples,
-        before.predictions,
+    fit = partial(
+        fit_calibration,
         fitted_on=fitted_name(data),
         use_null=use_null,
         target_precision=target_precision,
         language=language,
     )
+    calibration = fit(examples, before.predictions)
     settings = replace(reader.settings, calibration=calibration)
     predictions = recalibrated(before.predictions, calibration, use_null=use_null)
     after = report_predictions(examples, predictions, settings=settings, language=language)
+    left_out = cross_validate(
+        examples, before.predictions, fit, settings=settings, language=language
+    )
+    _warn_of_data(examples, before, left_out)
     if out is None:
         write_settings(folder, settings)
     else:
@@ -247,17 +253,45 @@ def calibrate(
                 shutil.copy2(file, fresh / file.name)
             write_settings(fresh, settings)
     if as_json:
-        print_json({"before": before.overall, "after": after.overall} | asdict(calibration))
+        told = {"before": before.overall, "after": after.overall, "left_out": left_out}
+        print_json(told | asdict(calibration))
         return
-    _print_calibrated(before, after)
+    _print_calibrated(before, after, left_out)
     stderr.print(f"written to {out or folder}; score it on other questions", markup=False)
 
 
-def _print_calibrated(before: Report, after: Report) -> None:
-    table = Table("on the questions it was fitted on", "before", "after")
+def _check_place(model: str, out: Path | None) -> None:
+    if out is None and (model == BUILTIN or not Path(model).is_dir()):
+        raise ConfigError(f"{model} is not a folder of yours; say where to write with --out DIR")
+    if out is not None and out.is_file():
+        raise ConfigError(f"--out {out} is a file; name a new folder")
+    if out is not None and out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"--out {out} is not empty; name a new folder")
+
+
+def _warn_of_data(
+    examples: Sequence[Example], before: Report, left_out: Mapping[str, float]
+) -> None:
+    """Say what such questions cannot tell."""
+    if len({bool(example.answers) for example in examples}) == 1:
+        logger.warning(
+            "all %d questions are of one kind, answerable or not, which does not tell what null is "
+            "worth; add questions of the other", len(examples),
+        )  # fmt: skip
+    is_worse = any(left_out.get(name, 0.0) > before.overall[name] for name in ("brier", "nll"))
+    if is_worse or len(examples) < _FEW:
+        logger.warning(
+            "%d questions are too few to be sure that probabilities are worth more on others than "
+            "they were: see the last column, and give some hundred", len(examples),
+        )  # fmt: skip
+
+
+def _print_calibrated(before: Report, after: Report, left_out: Mapping[str, float]) -> None:
+    table = Table("on these questions", "before", "after", "after, each fifth left out of the fit")
     for key, label in _MEASURES.items():
         if key in after.overall:
-            table.add_row(label, f"{before.overall[key]:.3f}", f"{after.overall[key]:.3f}")
+            columns = before.overall, after.overall, left_out
+            table.add_row(label, *(f"{of[key]:.3f}" if key in of else "–" for of in columns))
     stdout.print(table)
     given = [right for right, p in zip(after.exact, after.predictions, strict=True) if p.best]
     share = f", of which {100 * sum(given) / len(given):.1f} % match exactly" if given else ""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spanwise.cli.data import Columns, parse_columns, scan_with_report
+from spanwise.cli.data import Columns, parse_columns, read_whole
 from spanwise.cli.reading import Model, Revision
 from spanwise.cli.terminal import progress_bar, stderr, stdout
 
@@ -69,7 +69,7 @@ def publish(
         license_name=license_name,
         license_link=license_link,
         language=language,
-        data={source: scan_with_report([source], names) for source in data or ()},
+        data={source: read_whole([source], names) for source in data or ()},
     )
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "model" if dry_run is None else dry_run

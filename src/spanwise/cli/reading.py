@@ -19,6 +19,7 @@ from spanwise.cli.data import (
     choose_language,
     parse_columns,
     scan_with_report,
+    tell_unread,
 )
 from spanwise.cli.terminal import (
     highlight,
@@ -199,7 +200,7 @@ def evaluate(
     from spanwise.publishing.results import seen_data
     from spanwise.reader import Reader
 
-    examples = scan_with_report(data, parse_columns(columns))
+    examples, unread = scan_with_report(data, parse_columns(columns))
     language = choose_language(language, examples)
     reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
     for source, how in zip(data, seen_data(data, reader.settings), strict=True):
@@ -209,9 +210,11 @@ def evaluate(
         report = run(reader, examples, language=language, progress=advance)
     scores, threshold = report.overall, report.settings.calibration.threshold
     if as_json:
-        print_json(scores | {"threshold": threshold, "language": report.language})
+        told = {"threshold": threshold, "language": report.language, "unread": unread}
+        print_json(scores | told)
     else:
         stdout.print(score_table(scores, f"at the stored threshold {threshold:.3f}"))
+        tell_unread(unread)
         for line in _judged(scores):
             stdout.print(line, markup=False)
     # After the scores, which a full disk must not take along.

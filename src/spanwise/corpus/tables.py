@@ -78,7 +78,7 @@ def _read_answers(value: object, entry: Entry) -> tuple[Gold, ...] | None:
     if isinstance(value, str):
         if not value.strip():
             return None
-        form = '{"text": ["…"], "answer_start": [0]}'
+        form = '{"text": ["…"], "answer_start": [0]}; spanwise audit --fix then finds its place'
         try:
             read = load_literal(value)
         except UnreadableError as error:
