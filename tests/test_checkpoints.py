@@ -274,6 +274,18 @@ def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
         (b'{"format": true}', r"format is true; it must be 1"),
         (b'{"format": 1, "window": 5}', r"window is 5; it must be an object"),
         (b'{"format": 1, "head": {}}', r"head\.kind is null; it must be a string"),
+        (
+            b'{"format": 1, "export": {"positions": "512"}}',
+            r'export\.positions is "512", which span',
+        ),
+        (
+            b'{"format": 1, "provenance": {"ancestors": null}}',
+            r"provenance\.ancestors is null, which spanwise does not write; mend it",
+        ),
+        (
+            b'{"format": 1, "provenance": {"ancestors": [{}, {"train": 5}, 3]}}',
+            r"ancestors\[1\]\.train is 5, which [\s\S]*ancestors\[2\] is 3; it must be an object",
+        ),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused(tmp_path: Path, content: bytes, match: str) -> None:

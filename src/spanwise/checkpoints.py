@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.util import find_spec
 from pathlib import Path, PurePath
+from types import NoneType
 from typing import Any
 from uuid import uuid4
 
@@ -37,6 +38,24 @@ _SECTIONS: Mapping[str, type] = {
     "window": WindowSettings,
     "decode": DecodeSettings,
     "calibration": Calibration,
+}
+
+# Of what is in these objects, as far as it is read.
+_OBJECTS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "provenance": {
+        "ancestors": list,
+        "base_is_folder": (bool, NoneType),
+        "base_model": str,
+        "dev": (dict, list),
+        "dev_scores": dict,
+        "epoch": int,
+        "mean_of": list,
+        "minutes": (int, float),
+        "recipe": dict,
+        "train": (dict, list),
+        "versions": dict,
+    },
+    "export": {"parameters": dict, "positions": (int, NoneType), "precision": str},
 }
 
 MOST_DOUBT = 1_000_000
@@ -227,20 +246,27 @@ def read_settings(folder: str | Path) -> ReaderSettings | None:
             f"{file}: format {number} is newer than this spanwise reads ({_FORMAT}); "
             "pip install --upgrade spanwise"
         )
-    problems = []
+    problems = _check_all(data)
     if type(number) is not int or number != _FORMAT:  # True equals 1
-        problems.append(f"format is {_show(number)}; it must be {_FORMAT}")
-    problems += _check(data, {field.name: dict for field in fields(ReaderSettings)}, "")
-    for name, section in _SECTIONS.items():
-        if isinstance(values := data.get(name), dict):
-            problems += _check(values, {f.name: f.type for f in fields(section)}, f"{name}.")
-    if isinstance(head := data.get("head"), dict) and not isinstance(head.get("kind"), str):
-        problems.append(f"head.kind is {_show(head.get('kind'))}; it must be a string")
+        problems.insert(0, f"format is {_show(number)}; it must be {_FORMAT}")
     if problems:
         raise ConfigError(f"{file}: {problem}" for problem in problems)
     return ReaderSettings(
         **data | {name: kind(**data.get(name, {})) for name, kind in _SECTIONS.items()}
     )
+
+
+def _check_all(data: Mapping[str, Any]) -> list[str]:
+    problems = _check(data, {field.name: dict for field in fields(ReaderSettings)}, "")
+    for name, section in _SECTIONS.items():
+        if isinstance(values := data.get(name), dict):
+            problems += _check(values, {f.name: f.type for f in fields(section)}, f"{name}.")
+    for name, shapes in _OBJECTS.items():
+        if isinstance(values := data.get(name), dict):
+            problems += _check_shapes(values, shapes, name)
+    if isinstance(head := data.get("head"), dict) and not isinstance(head.get("kind"), str):
+        problems.append(f"head.kind is {_show(head.get('kind'))}; it must be a string")
+    return problems
 
 
 def _check(values: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str) -> list[str]:
@@ -257,6 +283,26 @@ def _check(values: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str) -> 
             problems.append(f"{prefix}{name} is {_show(value)}; it must be {needed}")
         elif name in _RANGES and not low <= value <= high:
             problems.append(f"{prefix}{name} is {_show(value)}; it must be in [{low:g}, {high:g}]")
+    return problems
+
+
+def _check_shapes(
+    values: Mapping[str, Any], shapes: Mapping[str, type | tuple[type, ...]], place: str
+) -> list[str]:
+    """Name every value that is not what spanwise writes there, those of ancestors included."""
+    problems = [
+        f"{place}.{name} is {_show(values[name])}, which spanwise does not write; mend it, or take "
+        "it out"
+        for name, kinds in shapes.items()
+        if name in values and not isinstance(values[name], kinds)
+    ]
+    lives = values.get("ancestors")
+    for number, life in enumerate(lives if isinstance(lives, list) else ()):
+        here = f"{place}.ancestors[{number}]"
+        if isinstance(life, dict):
+            problems += _check_shapes(life, shapes, here)
+        else:
+            problems.append(f"{here} is {_show(life)}; it must be an object")
     return problems
 
 

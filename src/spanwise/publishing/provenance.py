@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from spanwise.checkpoints import BUILTIN, OFFLINE_ENCODER, SETTINGS_FILE
+from spanwise.checkpoints import BUILTIN, OFFLINE_ENCODER
 from spanwise.corpus.scanning import distinct_names, file_name
-from spanwise.errors import ConfigError
 from spanwise.publishing.leaks import is_machine_path
 from spanwise.schema import ReaderSettings
 
@@ -22,19 +21,6 @@ logger = logging.getLogger("spanwise")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _JSON = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
-_SHAPES: Mapping[str, type | tuple[type, ...]] = {
-    "ancestors": list,
-    "base_model": str,
-    "dev": (dict, list),
-    "dev_scores": dict,
-    "epoch": int,
-    "mean_of": list,
-    "minutes": (int, float),
-    "recipe": dict,
-    "train": (dict, list),
-    "versions": dict,
-}
-
 _ORIGINS = {"_name_or_path", "name_or_path"}  # where transformers once loaded a model from
 
 
@@ -56,11 +42,7 @@ def hub_model(name: str, *, out: str = "", is_folder: bool | None = None) -> str
 
 
 def clean_settings(settings: ReaderSettings) -> ReaderSettings:
-    """Settings that tell of no path.
-
-    Raises:
-        ConfigError: a provenance that spanwise does not write so.
-    """
+    """Settings that tell of no path."""
     fitted_on = settings.calibration.fitted_on
     names = ", ".join(map(file_name, fitted_on.split(", "))) if fitted_on else ""
     return replace(
@@ -72,25 +54,11 @@ def clean_settings(settings: ReaderSettings) -> ReaderSettings:
 
 def clean_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The provenance of `spanwise.json` without paths; what was reduced is logged."""
-    _check_shape(provenance)
     clean = _clean(provenance)
     if gone := sorted({*_texts(provenance)} - {*_texts(clean)}):
         shown = ", ".join(f"{name} → {file_name(name)}" for name in gone)
         logger.info("paths of this machine are published as names alone: %s", shown)
     return clean
-
-
-def _check_shape(provenance: Mapping[str, Any]) -> None:
-    faults = [
-        f"{SETTINGS_FILE}: provenance.{name} is {provenance[name]!r:.80}, which spanwise does not "
-        "write; mend it, or take it out"
-        for name, kinds in _SHAPES.items()
-        if name in provenance and not isinstance(provenance[name], kinds)
-    ]
-    if faults:
-        raise ConfigError(faults)
-    for ancestor in provenance.get("ancestors", ()):
-        _check_shape(ancestor)
 
 
 def _clean(provenance: Mapping[str, Any]) -> dict[str, Any]:
