@@ -10,6 +10,7 @@ import pytest
 from spanwise import Reader, TrainConfig, read_recipe
 from spanwise.checkpoints import BUILTIN, fetch_folder
 from spanwise.errors import ConfigError
+from spanwise.exporting import export_model
 
 # What a machine without PyTorch, an account and a network is like.
 ALONE = """
@@ -61,6 +62,22 @@ def test_it_is_where_nothing_else_is_named(tmp_path: Path) -> None:
     assert TrainConfig(train=("t.json",), out="o").model == BUILTIN
     assert read_recipe(None, {"train": ["t.json"], "out": str(tmp_path)}).model == BUILTIN
     assert Reader.from_pretrained().settings == Reader.from_pretrained(BUILTIN).settings
+
+
+def test_it_is_an_export_already(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="builtin is an export in eight bits itself: copy its"):
+        export_model(BUILTIN, tmp_path / "out")
+
+
+def test_another_language_is_warned_of(tmp_path: Path) -> None:
+    text = tmp_path / "bahn.txt"
+    text.write_text("Der Ausbau der Strecke ist teuer und wird mit einer Anleihe bezahlt.")
+    for question, warned in ("Was wird mit der Anleihe bezahlt?", True), ("Who pays?", False):
+        if not warned:
+            text.write_text("The city pays for it.")
+        command = [sys.executable, "-m", "spanwise", "answer", "-q", question, "-c", str(text)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ("the builtin reader knows English alone" in " ".join(done.stderr.split())) == warned
 
 
 def test_it_has_no_revisions() -> None:

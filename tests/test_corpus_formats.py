@@ -152,6 +152,12 @@ def test_one_line_of_jsonl_is_a_row(tmp_path: Path) -> None:
     assert read_examples(path) == EXAMPLES[:1]
 
 
+def test_a_row_may_have_a_column_called_data(tmp_path: Path) -> None:
+    row = {"id": "a", "question": "which ?", "context": "red", "answers": [], "data": "2020-01-01"}
+    (tmp_path / "one.jsonl").write_text(json.dumps(row))
+    assert [example.id for example in read_examples(tmp_path / "one.jsonl")] == ["a"]
+
+
 def test_a_context_of_ten_megabytes_fits_into_a_csv_cell(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     context = "x" * 10_000_000 + " end"

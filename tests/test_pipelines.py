@@ -47,6 +47,8 @@ def test_one_question_gives_a_dict() -> None:
         qa()({"question": QUESTION, "context": CONTEXT}),
         qa()(X={"question": QUESTION, "context": CONTEXT}),
         qa()(qa().create_sample(QUESTION, CONTEXT)),
+        qa().predict({"question": QUESTION, "context": CONTEXT}),
+        qa().transform({"question": QUESTION, "context": CONTEXT}),
     ):
         assert found.keys() == {"score", "start", "end", "answer"}
         assert (found["answer"], found["start"], found["end"]) == ("red", 17, 20)

@@ -333,6 +333,13 @@ def test_the_old_card_states_licence_and_language(trained: Path, tmp_path: Path)
     assert "\nlicense: cc-by-4.0\n" in text
     assert "\nlanguage: de\n" in text
     assert "Old card" not in text
+    for told, line in (("[de]", "\nlanguage: de\n"), ("[de, en]", None)):
+        (trained / "README.md").write_text(
+            FRONT_MATTER.replace("language: de", f"language: {told}")
+        )
+        write(trained, tmp_path / "out", CardOptions())
+        text = (tmp_path / "out" / "README.md").read_text()
+        assert line in text if line else "\nlanguage:" not in text
     write(trained, tmp_path / "out", MIT)
     text = (tmp_path / "out" / "README.md").read_text()
     assert "\nlicense: mit\n" in text

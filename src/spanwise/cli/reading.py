@@ -103,6 +103,8 @@ def answer(
     if not question.strip():
         raise ConfigError(f"-q {question!r}: holds nothing to read; ask something")
     texts = [_read_text(file) for file in context]
+    if model == BUILTIN:
+        _warn_of_language(question, texts)
     from spanwise.reader import Reader
 
     reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
@@ -122,6 +124,18 @@ def answer(
         stderr.print(
             "a higher --threshold answers more often; 'spanwise calibrate' fits it to your own data"
         )
+
+
+def _warn_of_language(question: str, texts: Sequence[str]) -> None:
+    from spanwise.metrics import guess_language
+    from spanwise.schema import Example
+
+    asked = [Example(id="", question=question, context=text) for text in texts]
+    if (language := guess_language(asked)) != "en":
+        logger.warning(
+            "the text reads like language %r, and the builtin reader knows English alone; name a "
+            "model for it", language,
+        )  # fmt: skip
 
 
 def show_prediction(

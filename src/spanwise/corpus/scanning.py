@@ -187,7 +187,8 @@ def _document_rows(document: object) -> list[tuple[str, object]]:
     """The elements of the list that a JSON document is or has under 'data', or its one row."""
     if isinstance(document, list):
         return [(f"[{number}]", value) for number, value in enumerate(document)]
-    if not isinstance(document, dict) or "data" not in document:
+    # A row, of which a file of JSONL may have one alone, may have a column of that name.
+    if not isinstance(document, dict) or "data" not in document or "question" in document:
         return [("line 1", document)]
     data = document["data"]
     if not isinstance(data, list):

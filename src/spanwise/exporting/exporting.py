@@ -10,6 +10,7 @@ from torch import nn
 
 from spanwise.backends import OnnxBackend, TorchBackend
 from spanwise.checkpoints import (
+    BUILTIN,
     EXPORT_FILE,
     atomic_folder,
     check_replaceable,
@@ -74,12 +75,15 @@ def export_model(
 
     Raises:
         CheckpointError: no reader, or of a family that cannot be exported.
-        ConfigError: `dev` without `int8`, or something else than an export at `out`.
+        ConfigError: `dev` without `int8`, the builtin reader, or something else than an
+            export is at `out`.
         ParityError: it would answer otherwise than the model; nothing is written.
     """
     if dev is not None and not int8:
         raise ConfigError("dev says what eight bits cost; it is of no use without int8")
     folder = fetch_folder(model, revision=revision, token=token)
+    if model == BUILTIN:
+        raise ConfigError(f"{model} is an export in eight bits itself: copy its folder, {folder}")
     check_replaceable(Path(out), folder, mark=EXPORT_FILE, is_ours=_is_exported, what="export")
     reader = Reader.from_pretrained(folder, device="cpu", backend="torch")
     network = load_reader_model(folder, reader.settings.head)

@@ -100,6 +100,12 @@ class QuestionAnsweringPipeline:
         """Pair a question with its context, or several with theirs, as the call takes them."""
         return _items((), {"question": question, "context": context})
 
+    def predict(self, X: Any) -> Any:  # noqa: N803 - as scikit-learn calls it, and the old one did
+        """As a call with the questions alone."""
+        return self(X)
+
+    transform = predict
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answer one question or many.
 

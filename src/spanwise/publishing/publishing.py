@@ -223,8 +223,10 @@ def _language(asked: str | None, stated: Mapping[str, Any], results: Sequence[Re
     """The language that the card states; "" for none: "en" is also what a guess falls back to."""
     if asked:
         return asked.removesuffix("-cmrc")
-    if isinstance(stated.get("language"), str):
-        return str(stated["language"])
+    told = stated.get("language")
+    languages = [told] if isinstance(told, str) else told if isinstance(told, list) else []
+    if len(languages) == 1:
+        return str(languages[0])
     guessed = {result.language.removesuffix("-cmrc") for result in results} - {"", "en"}
     if len(guessed) == 1:
         return guessed.pop()

@@ -16,7 +16,7 @@ body {{ font: 1rem/1.5 system-ui, sans-serif; width: min(48rem, 92%); margin: 2r
 h2 {{ font-size: 1.1rem; margin: 2rem 0 0 }}
 h3 {{ font-size: 1rem; margin: 1rem 0 0 }}
 table {{ border-collapse: collapse }}
-td {{ padding: 0 1rem .25rem 0; vertical-align: top }}
+td {{ padding: 0 1rem .25rem 0; vertical-align: top; overflow-wrap: anywhere }}
 :root {{ color-scheme: light dark }}
 </style>
 <h1>{title}</h1>
