@@ -33,7 +33,8 @@ from transformers import (
 from spanwise.backends import Backend, FakeBackend, TorchBackend
 from spanwise.checkpoints import write_settings
 from spanwise.errors import CheckpointError, ConfigError, DataError
-from spanwise.reader import Reader, clip_window
+from spanwise.matching import clip_window
+from spanwise.reader import Reader
 from spanwise.schema import (
     Answer,
     Batch,

@@ -169,7 +169,7 @@ class Prediction:
         id: of the example.
         answers: best first; empty only where the context holds no token to quote.
         null_score: lowest null score over the question's windows, logits, with what a second
-            look adds.
+            look and missing names add.
         null_probability: 0 for a reader that was never trained on null windows.
         best: the answer returned, or None: judged unanswerable at the stored threshold.
         calibrated: True where temperature or threshold were fitted on held-out data.
@@ -300,7 +300,8 @@ class ReaderSettings:
         decode: how logits become answers.
         calibration: what was fitted on held-out data.
         head: kind of span head and its sizes; `{"kind": "linear"}` is the plain transformers class.
-        provenance: versions, data hashes, recipe; for people, never read back by the code.
+        provenance: versions, data hashes, recipe, and what its model came from: for people, for a
+            card, and to tell data that it has seen. No answer depends on it.
         export: of `model.onnx`: its `precision`, and as `parameters` the name of each parameter →
             name of the initialiser that holds it, and whether transposed; empty where there is
             none.

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from spanwise.auditing.findings import content_of, stands, trim
-from spanwise.corpus.checks import show
+from spanwise.auditing.findings import content_of, trim
+from spanwise.corpus.checks import nearest_place, show
 from spanwise.schema import Example, Gold
 
 
@@ -77,7 +77,7 @@ def _repair_golds(
     changes: dict[Gold, Change] = {}  # annotators often agree on a fault: it is listed once
     for gold in golds:
         trimmed = trim(gold)
-        place = _nearest(trimmed, example.context)
+        place = nearest_place(trimmed, example.context)
         if place is None:
             message = f"answer {show(gold.text)} dropped: it is not in the context"
             changes[gold] = Change(id=example.id, kind="dropped_answer", message=message)
@@ -92,14 +92,3 @@ def _repair_golds(
                 f"{show(mended.text)} at [{mended.start}:{mended.end}]",
             )
     return tuple(kept), changes.values()
-
-
-def _nearest(gold: Gold, context: str) -> int | None:
-    """Where the text of an answer stands, nearest to its start; the earlier of two."""
-    if not gold.text:
-        return None
-    if stands(gold, context):
-        return gold.start
-    start = max(gold.start, 0)  # find and rfind would count a negative place from the end
-    places = context.rfind(gold.text, 0, start + len(gold.text)), context.find(gold.text, start)
-    return min((p for p in places if p >= 0), key=lambda p: abs(p - gold.start), default=None)

@@ -252,14 +252,16 @@ def _misplacement(gold: Gold, context: str, file: str) -> str | None:
     else:
         there = show(context[gold.start : gold.end])
         fault = f"{answer} is not at context[{gold.start}:{gold.end}], which reads {there}."
-    nearest = _nearest(gold, context)
+    nearest = nearest_place(gold, context)
     if nearest is None:
         return f"{fault} The context does not hold it: correct its text, or remove it."
     return f"{fault} It is at {nearest}; 'spanwise audit {file} --fix OUT' repairs it."
 
 
-def _nearest(gold: Gold, context: str) -> int | None:
+def nearest_place(gold: Gold, context: str) -> int | None:
     """Where the text of an answer begins, nearest to its published start; the earlier of two."""
+    if not gold.text:
+        return None
     start = max(gold.start, 0)  # find and rfind would count a negative place from the end
     found = context.rfind(gold.text, 0, start + len(gold.text)), context.find(gold.text, start)
     return min((place for place in found if place >= 0), key=lambda p: abs(p - start), default=None)

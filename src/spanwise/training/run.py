@@ -24,6 +24,7 @@ from spanwise.checkpoints import fetch_folder, read_settings
 from spanwise.corpus import read_examples
 from spanwise.corpus.scanning import hash_source
 from spanwise.errors import ConfigError, FormatError, Problem
+from spanwise.matching import check_vocabulary, clip_window, order_pair
 from spanwise.model import (
     PackedModel,
     count_parameters,
@@ -35,7 +36,6 @@ from spanwise.model import (
     quicken_linear,
     unexported,
 )
-from spanwise.reader import check_vocabulary, clip_window, order_pair
 from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
 from spanwise.states import States, detach_head, encode_states
 from spanwise.training.checkpointing import read_state
