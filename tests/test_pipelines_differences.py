@@ -104,7 +104,8 @@ def test_texts_that_differ_in_case_are_two_answers() -> None:
     ask = {"context": "the red lamp was RED", "max_answer_len": 1, "top_k": 2}
     ours, before = ways(fake({"red": 9.0}), **ask)
     assert [(one["answer"], one["start"]) for one in ours] == [("red", 4), ("RED", 17)]
-    assert [one["start"] for one in before if one["answer"].lower() == "red"] == [4]
+    (one,) = [one for one in before if one["answer"].lower() == "red"]
+    assert one["start"] in {4, 17}  # which of two equals comes first, nobody promised
 
 
 @row("`handle_impossible_answer`")
@@ -247,12 +248,25 @@ def test_a_list_of_one_is_a_list_and_was_none() -> None:
         assert before["answer"] == "red"
 
 
+@row(
+    "what a `tokenizer_config.json` says against its `tokenizer.json` (`do_lower_case`, "
+    "`split_special_tokens`)"
+)
+def test_the_tokenizer_goes_and_its_config_went() -> None:
+    config = TOKENIZER.config | {"do_lower_case": False, "split_special_tokens": True}
+    tokenizer = PairTokenizer(TOKENIZER.tokenizer, config)
+    reader = Reader(FakeBackend({"red": 9.0}, tokenizer), tokenizer, SETTINGS)
+    for found in ways(reader, context="the RED lamp"):  # this tokenizer ignores case
+        assert (found["answer"], found["start"]) == ("RED", 4)
+
+
 @row("`top_k` above 1, one answer found")
 def test_one_of_several_is_a_list_and_was_none() -> None:
     ask = {"context": "red red", "top_k": 2, "max_answer_len": 1, "align_to_words": False}
     ours, before = ways(fake({"red": 9.0}), **ask)
     assert [one["start"] for one in ours] == [0, 4]
-    assert (before["answer"], before["start"]) == ("red", 0)
+    assert before["answer"] == "red"
+    assert before["start"] in {0, 4}
     assert (
         len(QuestionAnsweringPipeline(fake({}))(**ask | {"question": "?", "context": "red"})) == 1
     )

@@ -121,8 +121,8 @@ def test_a_frozen_encoder_reads_each_window_once_for_all_epochs_heads_and_seeds(
     caplog.set_level(logging.INFO, logger="spanwise")
     read: list[int] = []  # tokens of each call of the encoder in training
 
-    def load_and_watch(*arguments: Any, attention_dropout: bool) -> torch.nn.Module:
-        model = load_training_model(*arguments, attention_dropout=attention_dropout)
+    def load_and_watch(*arguments: Any, **options: Any) -> torch.nn.Module:
+        model = load_training_model(*arguments, **options)
 
         def note(_: Any, __: Any, inputs: dict[str, Any]) -> None:
             read.append(int(inputs["attention_mask"].sum()))
