@@ -185,6 +185,7 @@ class Info(BaseModel):
 _WORDS = {  # in place of those that speak of the classes behind a request
     "extra_forbidden": "there is no such field",
     "model_attributes_type": "give an object with fields",
+    "string_too_short": "give some text",
     "too_short": "give at least one",
 }
 
