@@ -371,6 +371,45 @@ def test_a_place_that_cannot_be_written_is_named(answer: Answer, tmp_path: Path)
         answer(table, "file/out")
 
 
+def test_an_index_of_other_texts_is_made_anew(
+    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    rows = [{"id": 1, "question": "which ?", "context_id": "a"}]
+    table = write_lines(tmp_path / "table.jsonl", rows)
+    contexts = write_lines(tmp_path / "contexts.jsonl", [{"id": "a", "context": "a red lamp"}])
+    monkeypatch.setattr(answering, "_answer_here", killed)
+    with pytest.raises(KeyboardInterrupt):
+        answer(table, contexts=str(contexts))
+    monkeypatch.undo()
+    for file in (tmp_path / "out").glob("[!.]*"):  # as `rm out/*` does: what is hidden stays
+        file.unlink()
+    text = "one green valve and another"
+    write_lines(contexts, [{"id": "a", "context": text}])
+    (found,) = answers(answer(table, contexts=str(contexts)))
+    expected = answers(answer(write_lines(tmp_path / "whole.jsonl", [
+        {"id": 1, "question": "which ?", "context": text}
+    ]), "whole"))  # fmt: skip
+    assert (found["text"], found["start"]) == (expected[0]["text"], expected[0]["start"])
+    assert found["null_probability"] == expected[0]["null_probability"]
+
+
+def test_of_two_runs_that_begin_at_once_the_second_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (output.Output(tmp_path / "out", 1, {"input": name}) for name in "ab")
+    assert first.begin() is None
+    # The second has looked around before the first began.
+    monkeypatch.setattr(second, "_read_manifest", iter([None, first._read_manifest()]).__next__)
+    monkeypatch.setattr(second, "_check_names", lambda **_: None)
+    with pytest.raises(ConfigError, match="was begun with something else, and answers must not"):
+        second.begin()
+    assert json.loads((tmp_path / "out" / "manifest.json").read_bytes())["input"] == "a"
+    assert output.Output(tmp_path / "out", 1, {"input": "a"}).begin() is None  # the same goes on
+
+
 def test_an_index_that_cannot_be_written_is_named_like_a_part(
     answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,7 +419,9 @@ def test_an_index_that_cannot_be_written_is_named_like_a_part(
     build = build_index
     nowhere = tmp_path / "nowhere" / "index"
     monkeypatch.setattr(answering, "build_index", lambda _file, table: build(nowhere, table))
-    with pytest.raises(ConfigError, match=r"contexts\.sqlite: cannot be written: SQLite: unable"):
+    with pytest.raises(
+        ConfigError, match=r"contexts-\w+\.sqlite: cannot be written: SQLite: unable"
+    ):
         answer(table, contexts=str(contexts))
     monkeypatch.undo()
     assert len(answers(answer(table, contexts=str(contexts)))) == 1

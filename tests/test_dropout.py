@@ -22,6 +22,11 @@ def test_the_right_share_is_dropped_and_the_mean_stays(p: float, dtype: torch.dt
     assert together == pytest.approx(p * p, abs=0.01)
 
 
+def test_shares_that_round_to_all_drop_almost_all() -> None:
+    dropped = FastDropout(0.999995).train()(torch.ones(1_000_000))
+    assert 0 < (dropped != 0).sum() < 100
+
+
 def test_gradients_flow_through_what_was_kept() -> None:
     values = torch.randn(40, 25, requires_grad=True)
     dropped = FastDropout(0.3)(values)

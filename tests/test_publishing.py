@@ -333,7 +333,11 @@ def test_the_old_card_states_licence_and_language(trained: Path, tmp_path: Path)
     assert "\nlicense: cc-by-4.0\n" in text
     assert "\nlanguage: de\n" in text
     assert "Old card" not in text
-    for told, line in (("[de]", "\nlanguage: de\n"), ("[de, en]", None)):
+    cases = {
+        "[de]": "\nlanguage: de\n", "[de, en]": None, "no": "\nlanguage: 'no'\n",
+        "[no]": "\nlanguage: 'no'\n", "English": None, "[1]": None,
+    }  # fmt: skip
+    for told, line in cases.items():
         (trained / "README.md").write_text(
             FRONT_MATTER.replace("language: de", f"language: {told}")
         )

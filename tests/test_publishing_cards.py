@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -322,6 +323,18 @@ def test_data_that_the_reader_has_seen_is_marked(reader: Path, tmp_path: Path) -
     assert one.seen == FITTED  # by the name that the calibration has
     assert one.scores == report.overall
     assert one.sha256 == hash_source(str(paths["dev.json"]))
+
+
+def test_what_stands_in_a_models_files_is_no_markdown() -> None:
+    evil = "`\n\n# Injected\n"
+    recipe = {"model": "m", "train": ["a\u2028b\u0085c.json"], "fit": {"seed": 0}}
+    provenance = {**TRAINED.provenance, "train": {"t.json": evil}, "recipe": recipe}
+    model = make_model(replace(TRAINED, provenance=provenance))
+    model = replace(model, config={"architectures": [evil]})
+    text = card(model).text
+    assert not [line for line in text.splitlines() if line.startswith("# Injected")]
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    assert tomllib.loads(block) == recipe
 
 
 def test_what_a_model_learnt_from_before_it_was_trained_on_counts(

@@ -316,6 +316,10 @@ def test_a_head_that_is_not_gone_on_with_is_told(
     assert "has another head (kind mlp, depth 1, width 16, dropout 0.1)" in caplog.text
     assert settings is not None
     assert settings.head["width"] == 8
+    caplog.clear()
+    damped = HeadConfig(kind="mlp", width=16, dropout=0.3)  # the weights fit
+    train(replace(again, head=damped, out=f"{again.out}-damped"))
+    assert "another head" not in caplog.text
 
 
 def test_null_windows_are_kept_where_the_data_has_unanswerable_questions(recipe: Make) -> None:

@@ -68,6 +68,36 @@ def test_a_question_is_put_to_a_paragraph_that_does_not_hold_its_answer() -> Non
     assert len(made("foreign", foreign=0.5)) == 2
 
 
+def test_what_the_data_answers_is_not_said_to_have_no_answer() -> None:
+    rooms = [
+        ask(
+            "How is the room?",
+            f"{number} and dark",
+            context=f"We stayed {number} nights by the sea. The room was {number} and dark.",
+            id_=number,
+        )
+        for number in "89"
+    ]
+    facts = "Last year Ada Green visited Rome in spring. Then Bob Stone visited Paris in autumn."
+    rooms += [
+        ask(f"Who visited {city}?", who, context=facts, id_=city)
+        for city, who in (("Rome", "Ada Green"), ("Paris", "Bob Stone"))
+    ]
+    known = {(example.question, example.context) for example in rooms}
+    for seed in range(20):
+        made = add_negatives(rooms, NegativesConfig(foreign=1.0, exchanged=1.0), seed=seed)
+        none = [(one.question, one.context) for one in made if not one.answers]
+        assert not {*none} & known
+
+
+def test_an_answer_stands_where_it_has_another_article() -> None:
+    rest = "every morning before she went to work, and again in the evening when all was quiet"
+    for again, is_left in ("harp", False), ("Harps", False), ("the organ", True):
+        context = f"Ada Green played the harp. She practised {again} {rest} in the town by the sea."
+        found = _remove_sentence(ask("What did Ada Green play?", "the harp", context=context))
+        assert (found is not None) == is_left
+
+
 def test_a_document_of_one_paragraph_has_no_other() -> None:
     alone = [replace(EXAMPLES[0], title="other")]
     assert add_negatives(alone, NegativesConfig(foreign=1.0), seed=0) == alone

@@ -3,6 +3,7 @@
 This module knows nothing about what a part looks like on the disk.
 """
 
+import hashlib
 import logging
 import os
 import signal
@@ -119,7 +120,9 @@ def answer_part(job: Job, output: Output, part: int, worker: Worker) -> Receipt:
 def _index_contexts(job: Job, output: Output) -> Path | None:
     if not job.context_files:
         return None
-    index = output.state / "contexts.sqlite"
+    # By what is in them: one that an earlier run left may be of other texts.
+    digest = hashlib.sha256("".join(file.sha256 for file in job.context_files).encode())
+    index = output.state / f"contexts-{digest.hexdigest()[:16]}.sqlite"
     if not index.is_file():
         with output.whole(index) as partial:
             build_index(partial, job.context_files)

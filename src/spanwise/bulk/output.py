@@ -11,6 +11,7 @@ answered again, to the same bytes. This module knows nothing about questions or 
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -98,8 +99,22 @@ class Output:
             if hash_file(self.folder / receipt.file) != receipt.sha256:
                 self._receipt_file(receipt.part).unlink()  # it is answered again
         if old is None:
-            self._write_json(self.folder / MANIFEST, manifest | {"parts": []})
+            self._claim(manifest | {"parts": []})
         return None
+
+    def _claim(self, manifest: Mapping[str, Any]) -> None:
+        """Put the manifest there, unless another run was quicker, which then has to be the same."""
+        fresh = self.state / f"{MANIFEST}.{uuid4().hex[:8]}"
+        self._write_json(fresh, manifest)
+        try:
+            os.link(fresh, self.folder / MANIFEST)
+        except FileExistsError:
+            if (theirs := self._read_manifest()) is not None:
+                self._check_same(theirs, json.loads(json.dumps(manifest)))
+        except OSError:  # a file system without links
+            fresh.replace(self.folder / MANIFEST)
+        finally:
+            fresh.unlink(missing_ok=True)
 
     def receipts(self, parts: Iterable[int]) -> Iterator[Receipt]:
         """Of these parts, those that are done."""

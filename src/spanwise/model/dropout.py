@@ -32,7 +32,8 @@ class FastDropout(nn.Module):
         count = values.numel()
         draws = torch.empty(-(-count // _DRAWS), dtype=torch.int64).random_(-(2**63), None)
         numbers = draws.view(torch.int16)[:count].view(values.shape)
-        kept = numbers >= round(self.p * _SCALE) - _SCALE // 2
+        first = min(round(self.p * _SCALE), _SCALE - 1) - _SCALE // 2  # or it would wrap around
+        kept = numbers >= first
         return values * kept.to(values.dtype).mul_(1 / (1 - self.p))
 
 

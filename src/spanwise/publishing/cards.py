@@ -67,8 +67,8 @@ def _opening(model: Model) -> str:
     )
     return (
         "An extractive question-answering model: it reads a question and a text, and answers with "
-        f"a quote from the text, its place and a probability{may_abstain}. `{classes[0]}` with "
-        f"{head}, as {' and '.join(forms)}."
+        f"a quote from the text, its place and a probability{may_abstain}. "
+        f"{_name(str(classes[0]))} with {head}, as {' and '.join(forms)}."
     )
 
 
@@ -237,7 +237,7 @@ def _training(model: Model) -> Iterator[str]:
     yield _listed(facts)
     if provenance.get("recipe"):
         yield "The recipe, with every setting as it was (`spanwise train recipe.toml`):"
-        yield _code(*write_toml(provenance["recipe"]).splitlines(), language="toml")
+        yield _code(*write_toml(provenance["recipe"]).rstrip("\n").split("\n"), language="toml")
 
 
 def _base(base: str) -> str:
@@ -250,7 +250,7 @@ def _sources(sources: Any) -> Iterator[str]:
     """Each file with its sha256, where that was kept."""
     hashes = sources if isinstance(sources, Mapping) else dict.fromkeys(sources)
     for name, sha256 in hashes.items():
-        yield f"{_name(name)} ({f'sha256 `{sha256}`' if sha256 else 'no hash was kept'})"
+        yield f"{_name(name)} ({f'sha256 {_name(str(sha256))}' if sha256 else 'no hash was kept'})"
 
 
 def _limits(model: Model, results: Sequence[Result]) -> Iterator[str]:

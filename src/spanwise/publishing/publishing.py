@@ -224,9 +224,10 @@ def _language(asked: str | None, stated: Mapping[str, Any], results: Sequence[Re
     if asked:
         return asked.removesuffix("-cmrc")
     told = stated.get("language")
-    languages = [told] if isinstance(told, str) else told if isinstance(told, list) else []
-    if len(languages) == 1:
-        return str(languages[0])
+    told = told[0] if isinstance(told, list) and len(told) == 1 else told
+    told = "no" if told is False else told  # as YAML reads Norwegian
+    if isinstance(told, str) and _LANGUAGE.fullmatch(told):
+        return told
     guessed = {result.language.removesuffix("-cmrc") for result in results} - {"", "en"}
     if len(guessed) == 1:
         return guessed.pop()

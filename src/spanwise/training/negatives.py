@@ -13,9 +13,10 @@ import logging
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from spanwise.metrics.languages import normalize_answer
 from spanwise.schema import Example, Gold
 from spanwise.training.config import NegativesConfig
 
@@ -54,6 +55,8 @@ def add_negatives(
     for title, context in dict.fromkeys((e.title, e.context) for e in examples):
         documents[title].add(context)
 
+    known = {(example.question, example.context) for example in answerable}
+
     def exchanged(example: Example, how: str) -> Example | None:
         return _exchange(example, documents[example.title], draw, how)
 
@@ -64,20 +67,17 @@ def add_negatives(
         (config.exchanged / 2, "renamed", lambda e: exchanged(e, "both")),
     ):
         chosen = draw.sample(answerable, round(share * len(answerable)))
-        found = list(_named(chosen, kind, make))
+        found = [
+            replace(one, id=f"{example.id}#{kind}")
+            for example in chosen
+            if (one := make(example)) is not None
+            # Parallel facts and questions that are asked of many texts are answered elsewhere.
+            if one.answers or (one.question, one.context) not in known
+        ]
         if share:
             logger.info("%s questions were made (%s)", f"{len(found):,}", kind)
         made += found
     return made
-
-
-def _named(
-    examples: Sequence[Example], kind: str, make: Callable[[Example], Example | None]
-) -> Iterator[Example]:
-    for example in examples:
-        made = make(example)
-        if made is not None:
-            yield replace(made, id=f"{example.id}#{kind}")
 
 
 class _Document:
@@ -122,8 +122,12 @@ def _remove_sentence(example: Example) -> Example | None:
 
 
 def _stands_in(example: Example, text: str) -> bool:
-    """Whether one of the answers is in a text."""
-    return any(gold.text.casefold() in text.casefold() for gold in example.answers or ())
+    """Whether one of the answers is in a text, but for case, punctuation and articles."""
+    plain = normalize_answer(text)
+    return any(
+        gold.text.casefold() in text.casefold() or (normalize_answer(gold.text) or "\n") in plain
+        for gold in example.answers or ()
+    )
 
 
 def _exchange(

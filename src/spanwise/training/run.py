@@ -233,7 +233,7 @@ def _load(
     set_seed(config.fit.seed)  # of a fresh head
     folder = run.checkpoint or fetch_folder(config.model, revision=config.revision)
     stored = read_settings(folder)
-    keep_head = stored is None or dict(stored.head) == config.head.sizes()
+    keep_head = stored is None or _shape(stored.head) == _shape(config.head.sizes())
     if stored and not keep_head:
         logger.warning(
             "%s has another head (%s) than head.kind %r asks for: a fresh one takes its place",
@@ -250,6 +250,11 @@ def _load(
     tokenizer = PairTokenizer.from_folder(folder)
     check_vocabulary(model, tokenizer)
     return model, tokenizer, stored
+
+
+def _shape(head: Mapping[str, Any]) -> dict[str, Any]:
+    """What its weights depend on."""
+    return {name: value for name, value in head.items() if name != "dropout"}
 
 
 def _read(sources: Sequence[str], config: TrainConfig) -> tuple[Example, ...]:
