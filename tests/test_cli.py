@@ -584,7 +584,8 @@ def test_train_lists_its_settings(run: Run) -> None:
     assert (
         "fit.patience",
         "0",
-        "stop after so many epochs without a better dev F1; 0 never does.",
+        "stop after so many epochs without a better dev F1, or, where it is equal, a better one of "
+        "the answerable; 0 never does.",
     ) in (settings)
     recipe = read_recipe(None, {"model": "m", "train": "t", "out": "o"})
     sections = {

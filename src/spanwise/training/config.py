@@ -78,8 +78,8 @@ class FitConfig:
             DistilBERT, ELECTRA, ModernBERT and their kin.
         precision: "auto" takes bf16 where the machine computes in it, else fp32.
         null_windows: "keep", "drop", or "auto": keep where the data has unanswerable questions.
-        patience: stop after so many epochs without a better dev F1, or, of equal ones, a better
-            F1 of the answerable; 0 never does.
+        patience: stop after so many epochs without a better dev F1, or, where it is equal, a better
+            one of the answerable; 0 never does.
         max_minutes: of the whole run, reading, scoring and saving included; the learning rate comes
             down in time. None: no limit.
         checkpoint_minutes: minutes from one checkpoint within an epoch to the next; each epoch ends
