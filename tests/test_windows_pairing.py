@@ -176,6 +176,7 @@ def test_segment_ids_are_given_where_the_config_says_so() -> None:
     names = ["input_ids", "attention_mask"]
     for config, some in (
         ({}, True),
+        ({"model_input_names": None}, True),
         ({"model_input_names": [*names, "token_type_ids"]}, True),
         ({"model_input_names": names}, False),
     ):

@@ -75,9 +75,8 @@ class PairTokenizer:
     ) -> None:
         self.config = dict(config or {})
         self.name = name or "the tokenizer"
-        self.has_type_ids = "token_type_ids" in self.config.get(
-            "model_input_names", ["token_type_ids"]
-        )
+        inputs = self.config.get("model_input_names")
+        self.has_type_ids = not isinstance(inputs, list) or "token_type_ids" in inputs
         with _rust_errors(self.name):
             self.tokenizer = Tokenizer.from_str(tokenizer.to_str())
             self.tokenizer.no_truncation()
