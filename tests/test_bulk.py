@@ -28,7 +28,7 @@ from spanwise import (
     answer_table,
 )
 from spanwise.bulk import answering, cluster, config, output
-from spanwise.bulk.config import prepare_job
+from spanwise.bulk.config import Job, prepare_job
 from spanwise.bulk.contexts import build_index
 from spanwise.bulk.worker import Worker
 from spanwise.checkpoints import flush
@@ -552,6 +552,29 @@ def test_the_verb_says_what_it_did(
     with pytest.raises(SystemExit, match="1"):
         main()
     assert "columns.question is 'q', was 'question'" in capsys.readouterr().err
+
+
+def test_what_ray_prints_is_not_among_the_results(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def answer_on_ray(job: Job, place: output.Output, *_: object) -> None:
+        sys.stdout.write("(raylet) WARNING: 8 PYTHON worker processes have been started\n")
+        actor = cluster.PartWorker(job, place, None)
+        for part in range(job.parts):
+            actor({"id": [part]})
+
+    monkeypatch.setattr(cluster, "answer_on_ray", answer_on_ray)
+    table, out = write_lines(tmp_path / "table.jsonl", make_rows(20)), tmp_path / "out"
+    arguments = ["bulk", str(model), str(table), str(out), "--ray", "local"]
+    monkeypatch.setattr(sys, "argv", ["spanwise", *arguments])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    said = capsys.readouterr()
+    assert said.out == f"18 rows answered in 1 part in {out}\n"
+    assert "8 PYTHON worker processes" in said.err
 
 
 def test_a_table_that_is_changed_while_it_is_read_ends_the_run(

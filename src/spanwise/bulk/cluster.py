@@ -74,7 +74,11 @@ def answer_on_ray(
                 compute=ray.data.ActorPoolStrategy(size=min(actors, job.parts)),
                 num_cpus=1,
                 num_gpus=gpus,
-            ).write_json(str(state / "receipts"), ray_remote_args={"num_cpus": 0})
+            ).write_json(
+                str(state / "receipts"),
+                ray_remote_args={"num_cpus": 0},
+                concurrency=1,  # a receipt takes milliseconds, and each writer a process
+            )
         except (ray.exceptions.RayError, ray.exceptions.UserCodeException) as error:
             raise SpanwiseError(
                 f"the run on Ray failed: {_cause(error)}. What is done is kept: run the same "

@@ -1,9 +1,10 @@
 """`bulk`: a table of questions, however long."""
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,7 +76,8 @@ def bulk(
         device=device,
         dtype=dtype,
     )
-    with _progress() as advance:
+    # Ray prints a cluster's warnings to stdout, `log_to_driver` or not; the result is there alone.
+    with _progress() as advance, redirect_stdout(sys.stderr):
         summary = answer_table(config, ray=ray, progress=advance)
     rows = summary.answered + summary.rejected
     before = f"; {summary.resumed:,} of {rows:,} rows were done before" if summary.resumed else ""
