@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 
 .PHONY: demo test test-all bench check reader clean
 
-demo: $(INSTALLED)  ## audit the sample, fine-tune on it, evaluate, answer three questions; offline
+demo: $(INSTALLED)  ## set up, then offline: audit the sample, fine-tune on it, evaluate, answer three questions
 	$(BIN)/spanwise demo
 
 test: $(INSTALLED)  ## the quick tests

@@ -6,6 +6,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tiny models: a second thread only waits f
 
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 settings.register_profile("shared", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("shared")
+# Where a script starts the tests in the background SIGINT is ignored, by what they start as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BROWSER_FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -670,6 +670,8 @@ def test_calibrate_writes_where_it_is_told(
     scores = json.loads(again.out)
     told_of = " ".join(again.err.split())
     assert "is data where the threshold was fitted: its scores flatter" in told_of
+    compared = run("compare", data, tmp_path / "fitted", reader, "--json").err
+    assert " ".join(compared.split()).count("its scores flatter") == 1
     assert "flatter" not in run("evaluate", reader, data, "--json").err
     assert scores["f1"] == pytest.approx(told["after"]["f1"])
     assert scores["ece"] == pytest.approx(told["after"]["ece"])

@@ -145,14 +145,15 @@ def marked(page: Page) -> tuple[int, int]:
     return len(before), len(before) + len(inside)
 
 
-def drop(page: Page, content: bytes, name: str) -> None:
+def drop(page: Page, content: bytes, *names: str) -> None:
+    """Drop files, all with the same content."""
     transfer = page.evaluate_handle(
-        """([content, name]) => {
+        """([content, names]) => {
             const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(content)], name));
+            for (const name of names) transfer.items.add(new File([new Uint8Array(content)], name));
             return transfer;
         }""",
-        [list(content), name],
+        [list(content), names],
     )
     page.dispatch_event("body", "dragover", {"dataTransfer": transfer})
     expect(page.locator("body")).to_have_class("dropping")
@@ -345,6 +346,13 @@ def test_a_file_that_cannot_be_taken(page: Page, content: bytes, says: str) -> N
 def test_an_empty_file_is_called_empty(page: Page) -> None:
     drop(page, b"", "a.txt")
     expect(page.locator("#about")).to_have_text("a.txt is empty")
+
+
+def test_several_files_are_no_text(page: Page) -> None:
+    page.get_by_label("Text", exact=True).fill(TEXT)
+    drop(page, b"A blue box.", "a.txt", "b.txt")
+    sentence(page, "A question is asked of one text: drop a single file.")
+    assert page.get_by_label("Text", exact=True).input_value() == TEXT
 
 
 def test_half_a_surrogate_pair_does_not_shift_the_answer(page: Page) -> None:

@@ -42,8 +42,8 @@ def test_the_readme_names_only_files_that_exist() -> None:
 @pytest.mark.timeout(1800)
 def test_the_commands_and_the_code_run(tmp_path: Path) -> None:
     sample = Path(spanwise.sample.__file__).parent
-    for name in ("train.json", "dev.json"):
-        shutil.copy(sample / name, tmp_path / name)
+    for name, of in (("train.json", "train"), ("dev.json", "dev"), ("test.json", "dev")):
+        shutil.copy(sample / f"{of}.json", tmp_path / name)
     (tmp_path / "report.txt").write_text("The report was written by Ada Green in 1912.")
     (commands,) = blocks("bash")
     lines = [line for line in commands.splitlines() if line.startswith("spanwise ")]

@@ -480,6 +480,18 @@ def test_a_second_ctrl_c_does_not_wait(recipe: Make) -> None:
     assert not (Path(recipe().out) / "checkpoints").exists()
 
 
+def test_a_signal_that_is_ignored_stays_ignored(
+    recipe: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        train(recipe(fit={"epochs": 1}), progress=lambda _: signal.raise_signal(signal.SIGINT))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert "interrupted" not in caplog.text
+
+
 def test_a_run_in_a_thread_leaves_signals_alone(recipe: Make) -> None:
     thread = threading.Thread(target=train, args=(recipe(fit={"epochs": 1}),))
     thread.start()

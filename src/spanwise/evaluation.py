@@ -22,8 +22,8 @@ from spanwise.slices import each_slice
 Progress = Callable[[int, int], None]
 
 ACCURACIES = (80, 90)
-_FOLDS = 5
 """Percent of answers right, at which it is said how many questions can be answered."""
+_FOLDS = 5
 
 
 def evaluate(

@@ -153,8 +153,9 @@ def _answer_here(job: Job, output: Output, contexts: Path | None, progress: Prog
                 _write(output, part, (chunk for _, chunk in chunks))
     except BrokenProcessPool as error:
         raise SpanwiseError(
-            "a worker process was killed, perhaps by a system out of memory. What is done is kept: "
-            "run the same command again"
+            "a worker process was killed, perhaps by a system out of memory, or for want of "
+            '`if __name__ == "__main__":` in a script that calls answer_table. What is done is '
+            "kept: run the same command again"
         ) from error
 
 

@@ -29,7 +29,7 @@ def demo(
         Path | None, typer.Option(help="Keep the run folder here; else it is thrown away.")
     ] = None,
 ) -> None:
-    """Audit the sample, adapt the builtin reader to it, compare, and answer three questions."""
+    """Audit the sample, adapt the builtin reader to it, evaluate it, and answer three questions."""
     from spanwise.training import FitConfig, TrainConfig
 
     fit = FitConfig(epochs=3, learning_rate=5e-5, max_minutes=3.0)

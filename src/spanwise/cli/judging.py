@@ -86,7 +86,7 @@ def compare(
     from spanwise.comparison import compare_answers
 
     examples, unread = scan_with_report([data], parse_columns(columns))
-    answers = [_returned(name, examples, device) for name in (first, second)]
+    answers = [_returned(name, data, examples, device) for name in (first, second)]
     found = compare_answers(examples, *answers, language=choose_language(language, examples))
     for name, given in zip((first, second), answers, strict=True):
         if missing := [example.id for example in examples if example.id not in given]:
@@ -108,15 +108,21 @@ def compare(
             stdout.print(f"  … and {len(ids) - _FLIPS:,} more, whose ids stand in --json")
 
 
-def _returned(name: str, examples: Sequence[Example], device: str | None) -> dict[str, str]:
+def _returned(
+    name: str, data: str, examples: Sequence[Example], device: str | None
+) -> dict[str, str]:
     """Answers by id, of a file, or of a model at its stored threshold."""
     if Path(name).is_file():
         from spanwise.metrics import load_predictions
 
         return load_predictions(name)
+    from spanwise.publishing.results import seen_data
     from spanwise.reader import Reader
 
     reader = Reader.from_pretrained(name, device=device)
+    (how,) = seen_data([data], reader.settings)
+    if how:
+        logger.warning("%s is data %s: its scores flatter %s", data, how, name)
     with progress_bar(f"reading with {name}", "windows") as advance:
         predictions = reader.predict(examples, top_k=1, progress=advance)
     return {p.id: p.best.text if p.best else "" for p in predictions}

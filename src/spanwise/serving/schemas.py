@@ -99,7 +99,7 @@ HubResponse = Found | list[Found] | list[list[Found]]
 
 
 class AnswerRequest(BaseModel):
-    """A question and a text, or several texts that are read as one."""
+    """A question and a text, or several texts whose spans share one probability."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -17,7 +17,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """Within its `with` block a first signal is noted; a second one ends the process as usual.
 
-    Python hands signals to its main thread alone: in any other nothing is changed.
+    Python hands signals to its main thread alone: in any other nothing is changed. Nor is a signal
+    that is ignored, as SIGINT is where a script starts a run in the background.
 
     Args:
         insist: a second signal ends the process. False where one comes from the terminal and one
@@ -32,7 +33,11 @@ class Interruption:
     def __enter__(self) -> Self:
         """Take over the signals."""
         if threading.current_thread() is threading.main_thread():
-            self._usual = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._usual = {
+                number: signal.signal(number, self._note)
+                for number in _SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN
+            }
         return self
 
     def __exit__(self, *_: object) -> None:
