@@ -1,5 +1,6 @@
 """Tiny encoders and tokenizers that the tests make for themselves, and the rule on skips."""
 
+import logging
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny models: a second thread only waits for the first
@@ -35,6 +36,16 @@ _WORDS = [
     *("market", "engine", "signal", "harbour", "red", "green", "blue", "small", "old", "quiet"),
     *("is", "was", "what", "which", "number", "?", "."),
 ]
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """What the command line does to the log ends with the test that runs it."""
+    logger = logging.getLogger("spanwise")
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, level, logger.propagate = before
+    logger.setLevel(level)
 
 
 def make_tokenizer() -> Tokenizer:

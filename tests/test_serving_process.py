@@ -1,7 +1,6 @@
 """A server as its own process: its flags, its log, and how it ends."""
 
 import json
-import logging
 import os
 import re
 import signal
@@ -169,8 +168,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def call(*arguments: str, status: int = 1) -> str:
         monkeypatch.setattr(sys, "argv", ["spanwise", "serve", *arguments])
-        logger = logging.getLogger("spanwise")
-        monkeypatch.setattr(logger, "handlers", logger.handlers)  # the command sets them
         with pytest.raises(SystemExit) as stop:
             main()
         assert stop.value.code == status
