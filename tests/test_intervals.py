@@ -1,5 +1,6 @@
 """Bootstrap intervals against known spreads, and paired differences at the edges."""
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -22,13 +23,26 @@ def test_the_interval_is_that_of_the_mean(values: str) -> None:
     assert bootstrap_mean(column, seed=4) != found
 
 
+@pytest.mark.parametrize("digits", [1, 8], ids=["few values", "all differ"])
 def test_memory_does_not_grow_with_resamples_times_questions(
-    monkeypatch: pytest.MonkeyPatch,
+    digits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    column = np.random.default_rng(0).random(50)
-    at_once = bootstrap_mean(column, resamples=200)
-    monkeypatch.setattr("spanwise.intervals._AT_ONCE", 50 * 7)
-    assert bootstrap_mean(column, resamples=200) == pytest.approx(at_once)
+    pair = np.random.default_rng(0).random((2, 400)).round(digits)
+
+    def resample() -> tuple[Interval, Difference]:
+        return bootstrap_mean(pair[0], resamples=4000), paired_bootstrap(*pair, resamples=4000)
+
+    at_once = resample()
+    monkeypatch.setattr("spanwise.intervals._AT_ONCE", 400 * 7)
+    tracemalloc.start()
+    try:
+        found = resample()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000  # 4,000 x 400 numbers would be 12.8 MB, 4,000 x 20 values 0.6
+    for one, other in zip(found, at_once, strict=True):
+        assert one == pytest.approx(other)
 
 
 def test_values_that_are_all_equal_have_no_spread() -> None:
@@ -75,5 +89,7 @@ def test_equal_readers_do_not_differ() -> None:
 def test_what_cannot_be_resampled_is_refused() -> None:
     with pytest.raises(DataError, match=r"values: the shape is \(0,\); give a flat array"):
         bootstrap_mean([])
-    with pytest.raises(DataError, match="3 and 2 questions; compare the same ones"):
+    with pytest.raises(DataError, match=r"theirs: the shape is \(2,\); give .* of 3 values"):
         paired_bootstrap([0, 1, 1], [0, 1])
+    with pytest.raises(DataError, match=r"ours: \[1\]: nan is not a finite number"):
+        paired_bootstrap([1, np.nan], [0, 1])

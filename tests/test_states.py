@@ -2,10 +2,13 @@
 
 import logging
 import os
+import pickle
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -397,6 +400,37 @@ def test_a_damaged_folder_that_another_process_has_taken_away_is_no_error(
 
     monkeypatch.setattr(Path, "rename", too_late)
     np.testing.assert_array_equal(encode(model, windows).rows, expected)
+
+
+def test_processes_that_start_together_encode_once(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="spanwise")
+    model, windows = make_model(), make_windows()
+    calls: list[Any] = []
+    other = Thread(target=encode, args=(model, windows))
+
+    def begin_another(*done: int) -> None:
+        calls.append(done)
+        if len(calls) == 1:
+            other.start()
+            while "being encoded by another process: this one waits" not in caplog.text:
+                time.sleep(0.01)
+
+    encode(model, windows, progress=begin_another)
+    other.join()
+    assert caplog.text.count("are written to") == 1
+    assert caplog.text.count("are read from") == 1
+    assert len(files(cache)) == 1
+
+
+def test_another_process_is_given_the_file_and_not_its_content(cache: Path) -> None:
+    states = encode(make_model(), make_windows())
+    small = pickle.dumps(states)
+    assert states.rows.nbytes > 2 * len(small)
+    in_memory = pickle.dumps(States(row_splits=states.row_splits, rows=np.array(states.rows)))
+    for pickled in (small, in_memory):
+        np.testing.assert_array_equal(pickle.loads(pickled).rows, states.rows)  # noqa: S301
 
 
 def test_a_killed_write_leaves_nothing_that_is_read_and_is_swept_away_in_time(

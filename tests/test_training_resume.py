@@ -30,6 +30,9 @@ from spanwise.reader import Reader
 from spanwise.schema import WindowSettings
 from spanwise.training import FitConfig, HeadConfig, Progress, TrainConfig, train
 from spanwise.training.checkpointing import _fingerprint, read_state
+from spanwise.training.clock import Clock
+from spanwise.training.interruption import Interruption
+from spanwise.training.run import plan_stages
 from tests.conftest import make_colours
 
 ALWAYS = 1e-9  # minutes between checkpoints: one after each step
@@ -148,6 +151,9 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(
     weights = checkpoints / "step-3" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
     (checkpoints / ".step-6.0123abcd").mkdir()  # as a kill in the middle of saving leaves it
+    before = sorted(checkpoints.rglob("*"))
+    plan_stages([config])  # of a run that is at work nothing may be taken away
+    assert sorted(checkpoints.rglob("*")) == before
     trained = train(config)
     assert re.search(
         r"step-5 is now passed-over-.*: its files are not whole: .*manifest", caplog.text
@@ -322,8 +328,12 @@ def test_other_data_is_refused_by_name(recipe: Make, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(recipe(), progress=kill_after(3))
     examples = make_colours(20, seed=2, unanswerable=0.3)
-    titled = [replace(example, title="a title") for example in examples]  # negatives go by it
-    for other in (make_colours(20, seed=3), titled):
+    for other in (
+        make_colours(20, seed=3),
+        [replace(example, title="a title") for example in examples],  # negatives go by it
+        [replace(example, question=f"{example.question} ?") for example in examples],
+        [replace(example, context=f"{example.context} .") for example in examples],
+    ):
         write_examples(tmp_path / "dev.json", other, form="squad")
         with pytest.raises(ConfigError, match=r"dev is other data than it was \(.*/dev\.json\)"):
             train(recipe())
@@ -403,6 +413,27 @@ def test_a_folder_where_another_run_is_at_work_is_refused(recipe: Make, tmp_path
         train(recipe())
 
 
+def test_the_reader_is_on_the_disk_before_the_run_counts_as_ended(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr("spanwise.training.epochs.flush", flushed.append)
+    out = train(recipe()).folder
+    assert {out, out / ".model.safetensors", out / ".spanwise.json"} <= set(flushed)
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    recipe: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is saved within an epoch takes the place of what was good."""
+    config = recipe(fit={"learning_rate": 1e30, "weight_decay": 1e30})
+    with pytest.raises(ConfigError, match=r"became nan in the first epoch; .* in a new folder"):
+        train(config)
+    for checkpoint in (Path(config.out) / "checkpoints").glob("step-*"):
+        weights = load_file(checkpoint / "model.safetensors").values()
+        assert all(torch.isfinite(tensor).all() for tensor in weights)
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(recipe: Make) -> None:
     whole = train(recipe(out="whole"))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -432,9 +463,20 @@ def test_a_place_that_takes_no_folder_is_named(recipe: Make, tmp_path: Path) -> 
         train(recipe(), progress=put_a_file_there)
 
 
-def test_a_run_within_a_time_goes_on_with_what_is_left_of_it(recipe: Make) -> None:
-    config = recipe(fit={"max_minutes": 5.0})
+def test_a_run_within_a_time_goes_on_with_what_is_left_of_it(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe(fit={"max_minutes": 5.0, "warmup": 0.0})
     seen: list[Progress] = []
+    rates: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def step_and_note(self: torch.optim.AdamW, *args: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step_and_note)
+    monkeypatch.setattr(Clock, "share", lambda _: min(1.0, len(rates) / 12))  # ahead of the steps
 
     def note_and_stop(progress: Progress) -> None:
         seen.append(progress)
@@ -448,6 +490,8 @@ def test_a_run_within_a_time_goes_on_with_what_is_left_of_it(recipe: Make) -> No
     assert seen[9].seconds > seen[7].seconds  # from the save after step 8 on
     state = json.loads(read_state(Path(config.out) / "checkpoints" / "step-8")["run"])
     assert 0 < state["stepping"] < state["elapsed"] < 300
+    train(config)
+    assert rates == sorted(rates, reverse=True)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(recipe: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -490,6 +534,14 @@ def test_a_signal_that_is_ignored_stays_ignored(
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     assert "interrupted" not in caplog.text
+
+
+def test_a_signal_that_is_not_python_s_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a host in C, for which `signal.signal` could not put its handler back."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("it was taken over"))
+    with Interruption():
+        pass
 
 
 def test_a_run_in_a_thread_leaves_signals_alone(recipe: Make) -> None:

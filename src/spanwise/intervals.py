@@ -3,12 +3,13 @@
 Source: Efron 1979; paired, for system comparison, Koehn 2004; p-values by Fisher's signs, 1935.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spanwise.errors import DataError, Problem
+from spanwise.columns import column
 
 _AT_ONCE = 1 << 22  # questions drawn at a time, some 64 MB
 _ROUNDING = 1e-9  # of a mean in percent, added in another order
@@ -53,11 +54,10 @@ def bootstrap_mean(values: ArrayLike, *, seed: int = 0, resamples: int = 2000) -
         resamples: so many sets of Q questions are drawn.
 
     Raises:
-        DataError: no questions.
+        DataError: no questions, or a value that is not finite.
     """
-    column = _column(values)
-    means = _means(column, seed, resamples)
-    return Interval(float(column.mean()), *_ends(means))
+    array = column("values", values)
+    return Interval(float(array.mean()), *_ends(_means(array, seed, resamples)))
 
 
 def paired_bootstrap(
@@ -76,16 +76,14 @@ def paired_bootstrap(
         resamples: so many sets of Q questions are drawn.
 
     Raises:
-        DataError: no questions, or not the same number.
+        DataError: no questions, not the same number, or a value that is not finite.
     """
-    pair = _column(ours), _column(theirs)
-    if len(pair[0]) != len(pair[1]):
-        message = f"{len(pair[0])} and {len(pair[1])} questions; compare the same ones"
-        raise DataError([Problem(file="values", place="", id=None, message=message)])
-    if pair[0].mean() < pair[1].mean():  # the same draws, so that who comes first changes a sign
-        value, low, high, p_value = paired_bootstrap(theirs, ours, seed=seed, resamples=resamples)
+    first = column("ours", ours)
+    second = column("theirs", theirs, length=len(first))
+    if first.mean() < second.mean():  # the same draws, so that who comes first changes a sign
+        value, low, high, p_value = paired_bootstrap(second, first, seed=seed, resamples=resamples)
         return Difference(-value, -high, -low, p_value)
-    differences = pair[0] - pair[1]
+    differences = first - second
     value = float(differences.mean())
     by_lot = _swapped_means(np.abs(differences), seed, resamples)
     as_far = int(np.sum(np.abs(by_lot) >= value - _ROUNDING))
@@ -93,22 +91,18 @@ def paired_bootstrap(
     return Difference(value, *ends, (as_far + 1) / (resamples + 1))
 
 
-def _means(column: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:
+def _means(array: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:
     random = np.random.default_rng(seed)
-    values, count = np.unique(column, return_counts=True)
+    values, count = np.unique(array, return_counts=True)
+    size, share = len(array), count / len(array)
     # Drawing how often each distinct value comes is the same as drawing questions, and cheaper.
-    if len(values) <= len(column) // 8:
-        return (
-            random.multinomial(len(column), count / len(column), resamples) @ values / len(column)
-        )
-    rows = max(1, _AT_ONCE // len(column))
-    return np.concatenate(
-        [
-            column[
-                random.integers(0, len(column), (min(rows, resamples - done), len(column)))
-            ].mean(1)
-            for done in range(0, resamples, rows)
-        ]
+    if len(values) <= size // 8:
+        return _in_parts(
+            lambda rows: random.multinomial(size, share, rows) @ values / size,
+            resamples, width=len(values),
+        )  # fmt: skip
+    return _in_parts(
+        lambda rows: array[random.integers(0, size, (rows, size))].mean(1), resamples, width=size
     )
 
 
@@ -116,22 +110,23 @@ def _swapped_means(sizes: NDArray[np.float64], seed: int, resamples: int) -> NDA
     """Means of differences of these sizes, (Q,), whose signs are drawn."""
     random = np.random.default_rng(seed)
     values, count = np.unique(sizes, return_counts=True)
-    rows = max(1, _AT_ONCE // len(values))
-    plus = [
-        random.binomial(count, 0.5, (min(rows, resamples - done), len(values)))
-        for done in range(0, resamples, rows)
-    ]
-    return (2 * np.concatenate(plus) - count) @ values / len(sizes)
+    return _in_parts(
+        lambda rows: (
+            (2 * random.binomial(count, 0.5, (rows, len(values))) - count) @ values / len(sizes)
+        ),
+        resamples, width=len(values),
+    )  # fmt: skip
+
+
+def _in_parts(
+    draw: Callable[[int], NDArray[np.float64]], resamples: int, *, width: int
+) -> NDArray[np.float64]:
+    """The means that `draw` makes of so many rows of `width` numbers, without all rows at once."""
+    rows = max(1, _AT_ONCE // width)
+    parts = [draw(min(rows, resamples - done)) for done in range(0, resamples, rows)]
+    return np.concatenate(parts)
 
 
 def _ends(means: NDArray[np.float64]) -> tuple[float, float]:
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _column(values: ArrayLike) -> NDArray[np.float64]:
-    column = np.asarray(values, dtype=np.float64)
-    if column.ndim != 1 or not column.size:
-        message = f"the shape is {column.shape}; give a flat array of at least one value"
-        raise DataError([Problem(file="values", place="", id=None, message=message)])
-    return column

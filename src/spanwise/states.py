@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
@@ -69,6 +70,12 @@ class States:
     row_splits: Longs
     rows: Floats
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """By the name of the file: a process that is started, not forked, maps it as well."""
+        if isinstance(self.rows.base, np.memmap):
+            return _open, (self.row_splits, Path(str(self.rows.base.filename)).parent)
+        return super().__reduce__()
+
     def __len__(self) -> int:
         """The number of windows, W."""
         return len(self.row_splits) - 1
@@ -88,6 +95,10 @@ class States:
             row[: len(part)] = part
             row[len(part) :] = 0
         return padded
+
+
+def _open(row_splits: Longs, folder: Path) -> States:
+    return States(row_splits=row_splits, rows=_map(folder))
 
 
 class HeadModel(nn.Module):
@@ -186,23 +197,42 @@ def encode_states(
     place = _cache_folder() / _key(model, windows, rows, f"{_FORMAT} {pad_token_id} {dtype} {bf16}")
     what = f"the states of {len(rows):,} windows, {size:.2f} GB of {dtype},"
     try:
-        found = _read(place, shape, dtype)
-        if found is not None:
-            logger.info("%s are read from %s", what, place)
-            return States(row_splits=row_splits, rows=found)
-        if not _has_room(place.parent, size, cache_gb=cache_gb, what=what):
-            return None
-        logger.info("%s are written to %s", what, place)
-        batches = _encode(
-            model, windows, rows, pad_token_id=pad_token_id, bf16=bf16, progress=progress
-        )
-        _write(place, batches, row_splits, shape=shape, dtype=dtype)
-        return States(row_splits=row_splits, rows=_map(place))
+        with _alone(place, what):
+            found = _read(place, shape, dtype)
+            if found is not None:
+                logger.info("%s are read from %s", what, place)
+                return States(row_splits=row_splits, rows=found)
+            if not _has_room(place.parent, size, cache_gb=cache_gb, what=what):
+                return None
+            logger.info("%s are written to %s", what, place)
+            batches = _encode(
+                model, windows, rows, pad_token_id=pad_token_id, bf16=bf16, progress=progress
+            )
+            _write(place, batches, row_splits, shape=shape, dtype=dtype)
+            return States(row_splits=row_splits, rows=_map(place))
     except OSError as error:
         raise ConfigError(
             f"{place}: the states of a frozen encoder cannot be kept there: {error.strerror}; set "
             "SPANWISE_CACHE to a folder that can be written to, or cache_gb to 0"
         ) from error
+
+
+@contextmanager
+def _alone(place: Path, what: str) -> Iterator[None]:
+    """Seeds of a sweep may start together: one encodes, the others wait and read."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.with_name(f"{place.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("%s are being encoded by another process: this one waits", what)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows keeps a file that is open
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _run(model: nn.Module, inputs: dict[str, torch.Tensor]) -> tuple[Any, Any]:
@@ -352,7 +382,6 @@ def _cache_folder() -> Path:
 
 
 def _has_room(folder: Path, size: float, *, cache_gb: float, what: str) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob(f".*/{_FILE}"):
         # What killed runs have left half-written would fill the disk in time.
         with suppress(FileNotFoundError):  # it may be whole by now, and renamed

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spanwise.calibration.columns import column
 from spanwise.calibration.measures import negative_log_likelihood
+from spanwise.columns import column
 from spanwise.errors import ConfigError
 from spanwise.schema import Calibration
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spanwise.calibration.columns import column
+from spanwise.columns import column
 
 BINS = 10
 """Bins of equally many questions that reliability is shown in."""

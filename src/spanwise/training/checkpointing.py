@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -73,25 +74,31 @@ def write_checkpoint(
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run; None where there is none. The log says which, and why.
+    """The newest whole checkpoint of a run; None where there is none.
+
+    It only looks, as another run may be at work there.
 
     Args:
-        folder: holds `step-N` folders, of which those that are not whole are renamed, and perhaps
-            what a kill has left half-written, which goes.
+        folder: holds `step-N` folders.
 
     Raises:
         CheckpointError: of a format that only a newer spanwise reads.
     """
+    return next((path for path in _newest_first(folder) if not _fault(path)), None)
+
+
+def clear_checkpoints(folder: Path, *, newest: Path | None) -> None:
+    """Delete what a kill has left half-written, and set aside what is newer than `newest`.
+
+    That is not whole; the log says why.
+    """
     for unfinished in folder.glob(".step-*"):
         shutil.rmtree(unfinished, ignore_errors=True)
-    for checkpoint in _newest_first(folder):
-        fault = _fault(checkpoint)
-        if not fault:
-            return checkpoint
+    for checkpoint in takewhile(lambda path: path != newest, _newest_first(folder)):
         aside = checkpoint.with_name(f"passed-over-{checkpoint.name}-{uuid4().hex[:8]}")
+        fault = _fault(checkpoint)
         checkpoint.rename(aside)
         logger.warning("%s is now %s: %s", checkpoint, aside.name, fault)
-    return None
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

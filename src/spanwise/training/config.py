@@ -70,8 +70,8 @@ class FitConfig:
         weight_decay: on weights, not on biases and norms.
         max_grad_norm: where the gradient is clipped.
         freeze: "none", "embeddings", "encoder", or so many of the lowest layers.
-        cache_gb: GB of disk that the states of a frozen encoder may take, each window being encoded
-            once; 0: it runs in every step.
+        cache_gb: GB of disk that the states of a frozen encoder may take, for train and for dev
+            each, every window being encoded once; 0: it runs in every step.
         attention_dropout: keep the encoder's dropout of attention weights. Its other dropout stays
             either way; without this one a step takes two thirds of the time on a processor.
         packing: run the windows of a batch end to end, without padding; for BERT, RoBERTa,

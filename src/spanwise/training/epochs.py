@@ -20,7 +20,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from spanwise.checkpoints import checkpoint_files, write_settings
+from spanwise.checkpoints import checkpoint_files, flush, write_settings
 from spanwise.errors import ConfigError
 from spanwise.evaluation import fit_calibration, fitted_name, recalibrated, score_spans
 from spanwise.model import save_model
@@ -161,6 +161,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
                     self.clock.reserve, ", or give less in dev" if self.dev.examples else "",
                 )  # fmt: skip
         self.clock.start_steps()
+        self.share = _agree(self.clock.share())  # a run that goes on is not at its beginning
         self._saved = time.monotonic()
 
     def on_step_end(
@@ -184,6 +185,9 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         if not _ends_epoch(state, control):  # then it is scored first
             control.should_save = is_due or is_asked
             control.should_training_stop = self.is_paused = is_asked
+            if control.should_save and not self._is_finite():
+                control.should_save = self.is_paused = False
+                control.should_training_stop = True
         if self.progress is not None and self._is_first:
             self.progress(
                 Progress(
@@ -226,11 +230,8 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         is_last = control.should_training_stop or state.global_step >= state.max_steps
         if _agree(self.clock.left() < self.clock.reserve) and not is_last:
             return  # there would be no time left to score what is still learnt
-        trained_weights = (p for p in self.model.parameters() if p.requires_grad)
-        if not all(torch.isfinite(weights).all() for weights in trained_weights):
-            self.losses.append(math.nan)  # only every tenth step tells its own
+        if not self._is_finite():
             control.should_training_stop = True
-        if self.losses and not math.isfinite(self.losses[-1]):
             return
         self._closing = self.clock.elapsed()
         trained = self._score(state)
@@ -291,7 +292,10 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             ConfigError: the loss was not finite before an epoch was complete.
         """
         if self.losses and not math.isfinite(self.losses[-1]):
-            mend = f"lower fit.learning_rate ({self.config.fit.learning_rate}) or use fp32"
+            mend = (
+                f"lower fit.learning_rate ({self.config.fit.learning_rate}) or use fp32, in a new "
+                "folder"
+            )
             if not self.kept:
                 message = f"the loss became {self.losses[-1]} in the first epoch; {mend}"
                 raise ConfigError(message)
@@ -305,8 +309,17 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             for file in checkpoint_files(best.folder):
                 fresh = self.out / f".{file.name}"
                 shutil.copy2(file, fresh)
+                flush(fresh)
                 fresh.replace(self.out / file.name)
+            flush(self.out)
         return replace(best, folder=self.out)
+
+    def _is_finite(self) -> bool:
+        """Whether loss and weights are; of the loss only every tenth step tells."""
+        trained = (p for p in self.model.parameters() if p.requires_grad)
+        if not all(torch.isfinite(weights).all() for weights in trained):
+            self.losses.append(math.nan)
+        return not self.losses or math.isfinite(self.losses[-1])
 
     def _foresee_end(self) -> float:
         """Seconds that scoring and saving will take, from reading some of the dev questions."""

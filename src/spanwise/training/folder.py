@@ -20,7 +20,7 @@ from spanwise.corpus.scanning import hash_source
 from spanwise.corpus.writing import write_whole
 from spanwise.errors import ConfigError, SpanwiseError
 from spanwise.schema import Example
-from spanwise.training.checkpointing import newest_checkpoint
+from spanwise.training.checkpointing import clear_checkpoints, newest_checkpoint
 from spanwise.training.config import TrainConfig
 from spanwise.training.recipes import STAGE
 
@@ -65,8 +65,13 @@ class RunFolder:
         result: dict[str, Any] | None = self._begun.get("result")
         return result
 
-    def look(self, *, resume: bool) -> bool:
+    def look(self, *, resume: bool = False, tidy: bool = False) -> bool:
         """Find out whether a run begins here or goes on.
+
+        Args:
+            resume: refuse to begin.
+            tidy: take away what is left of checkpoints that are not whole. Without it nothing is
+                touched, as another run may be at work here.
 
         Returns:
             Whether it begins anew, as the one that began here has left nothing to go on from.
@@ -81,7 +86,10 @@ class RunFolder:
             if self.result is not None and not any(self.path.glob("*.safetensors")):
                 self._begun["result"] = None  # its reader was deleted: it is put there again
             if self.result is None:
-                self.checkpoint = newest_checkpoint(self.path / "checkpoints")
+                checkpoints = self.path / "checkpoints"
+                self.checkpoint = newest_checkpoint(checkpoints)
+                if tidy:
+                    clear_checkpoints(checkpoints, newest=self.checkpoint)
         elif any(map(self._is_foreign, self.path.iterdir())):
             raise ConfigError(
                 f"{out}, which is not empty, and no run has begun there; name a new folder, or "
@@ -180,7 +188,7 @@ def has_begun(config: TrainConfig) -> bool:
     """
     run = RunFolder(config)
     if run.path.is_dir():
-        run.look(resume=False)
+        run.look()
     return run.result is not None or run.checkpoint is not None
 
 
@@ -204,7 +212,7 @@ def open_run(config: TrainConfig, *, resume: bool) -> Iterator[RunFolder]:
         if PartialState().is_main_process:
             try:
                 held.enter_context(_locked(config))
-                if run.look(resume=resume):
+                if run.look(resume=resume, tidy=True):
                     message = "out is %r, where no whole checkpoint is: the run begins anew"
                     logger.warning(message, config.out)
             except SpanwiseError as error:
@@ -232,7 +240,8 @@ def _locked(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)
+        with suppress(PermissionError):  # Windows keeps a file that is open
+            file.unlink(missing_ok=True)
         lock.release()
         if is_new:
             with suppress(OSError):  # it is not empty

@@ -17,8 +17,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """Within its `with` block a first signal is noted; a second one ends the process as usual.
 
-    Python hands signals to its main thread alone: in any other nothing is changed. Nor is a signal
-    that is ignored, as SIGINT is where a script starts a run in the background.
+    Python hands signals to its main thread alone: in any other nothing is changed. Nor is it for a
+    signal that is ignored, as SIGINT where a script starts a run in the background, or that is not
+    Python's to give back.
 
     Args:
         insist: a second signal ends the process. False where one comes from the terminal and one
@@ -36,7 +37,7 @@ class Interruption:
             self._usual = {
                 number: signal.signal(number, self._note)
                 for number in _SIGNALS
-                if signal.getsignal(number) is not signal.SIG_IGN
+                if signal.getsignal(number) not in {signal.SIG_IGN, None}
             }
         return self
 

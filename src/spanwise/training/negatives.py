@@ -84,6 +84,7 @@ class _Document:
     """The paragraphs of a document, and what of each kind stands in them."""
 
     def __init__(self) -> None:
+        self.texts: list[str] = []
         self.paragraphs: dict[str, dict[str, list[str]]] = {}
         self.all: dict[str, list[str]] = {kind: [] for kind in _KINDS}
         self._known: set[str] = set()
@@ -92,6 +93,7 @@ class _Document:
         own = {kind: sorted({*which.findall(paragraph)} - {""}) for kind, which in _KINDS.items()}
         small = set(re.findall(r"\b[a-z]\w+", paragraph))  # "Mill" is no name where a "mill" is
         own["name"] = [name for name in own["name"] if name.casefold() not in small]
+        self.texts.append(paragraph)
         self.paragraphs[paragraph] = own
         for kind, found in own.items():
             self.all[kind] += [text for text in found if text not in self._known]
@@ -100,8 +102,7 @@ class _Document:
 
 def _put_elsewhere(example: Example, document: _Document, draw: random.Random) -> Example | None:
     """The question with another paragraph of its document, in which no answer of it stands."""
-    paragraphs = list(document.paragraphs)
-    for paragraph in draw.sample(paragraphs, min(4, len(paragraphs))):
+    for paragraph in draw.sample(document.texts, min(4, len(document.texts))):
         if paragraph != example.context and not _stands_in(example, paragraph):
             return replace(example, context=paragraph, answers=())
     return None
