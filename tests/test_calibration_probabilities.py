@@ -46,6 +46,17 @@ def reader(true: Calibration, questions: int = 6000) -> tuple[Array, Array, Arra
     return score, null, turned_out[0].astype(np.float64), turned_out[1].astype(np.float64)
 
 
+def test_where_null_is_known_the_temperature_alone_is_fitted() -> None:
+    true = Calibration(temperature=3.0, null_scale=0.6, null_bias=0.4)
+    score, null, right, no_answer = reader(true)
+    some = no_answer == 0  # as where people mark answers alone
+    known = Calibration(temperature=1.5, null_scale=0.3, null_bias=0.4, threshold=0.3)
+    found = fit_probabilities(score[some], null[some], right[some], no_answer[some], known=known)
+    assert found.temperature == pytest.approx(3.0, rel=0.1)
+    assert found.null_scale == pytest.approx(0.3 * found.temperature / 1.5)
+    assert (found.null_bias, found.threshold) == (0.4, 0.3)
+
+
 @pytest.mark.parametrize(
     "true",
     [

@@ -677,6 +677,23 @@ def test_calibrate_writes_where_it_is_told(
     assert scores["ece"] == pytest.approx(told["after"]["ece"])
 
 
+def test_a_reader_that_always_answers_is_told_of(
+    run: Run, tmp_path: Path, reader: Path, data: Path
+) -> None:
+    bold = shutil.copytree(reader, tmp_path / "bold")
+    settings = read_settings(bold)
+    assert settings is not None
+    write_settings(bold, replace(settings, decode=replace(settings.decode, use_null=False)))
+    text = tmp_path / "text.txt"
+    text.write_text("red lamp")
+    ask = ("answer", bold, "-q", "which ?", "-c", text)
+    says = "never says 'not in this text'"
+    bolder = (*ask, "--threshold", "0.1")
+    for command in (bolder, ("evaluate", bold, data), ("calibrate", bold, data)):
+        assert says in " ".join(run(*command).err.split())
+    assert says not in " ".join(run(*ask).err.split())
+
+
 def test_calibrate_changes_a_folder_in_its_place(
     run: Run, tmp_path: Path, reader: Path, data: Path
 ) -> None:

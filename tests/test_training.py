@@ -347,6 +347,32 @@ def test_null_windows_are_kept_where_the_data_has_unanswerable_questions(recipe:
     assert settings.decode.use_null
 
 
+def test_a_reader_that_abstains_goes_on_to_where_people_mark_answers_alone(
+    recipe: Make, learnt: Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fitted on questions that all have an answer, a threshold would let it answer always."""
+    caplog.set_level(logging.INFO, logger="spanwise")
+    fit = FitConfig(epochs=1, precision="fp32", learning_rate=1e-5)
+    data = make_colours(20, seed=10), make_colours(10, seed=11)
+    trained = train(recipe(*data, model=str(learnt.folder), fit=fit))
+    known, calibration = learnt.calibration, trained.calibration
+    stored = read_settings(trained.folder)
+    assert stored is not None
+    assert stored.decode.use_null
+    assert (calibration.threshold, calibration.null_bias) == (known.threshold, known.null_bias)
+    assert calibration.null_scale / calibration.temperature == pytest.approx(
+        known.null_scale / known.temperature
+    )
+    assert f"the threshold stays {known.threshold:.3f}" in caplog.text
+
+
+def test_questions_of_dev_are_enough_to_keep_null_windows(recipe: Make) -> None:
+    dev = make_colours(10, seed=11, unanswerable=0.5)
+    settings = read_settings(train(recipe(make_colours(20, seed=10), dev)).folder)
+    assert settings is not None
+    assert settings.decode.use_null
+
+
 def test_a_reader_without_null_windows_never_abstains(recipe: Make) -> None:
     folder = train(recipe(make_colours(20, seed=11))).folder
     settings = read_settings(folder)

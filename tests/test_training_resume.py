@@ -136,6 +136,18 @@ def test_a_stopped_run_goes_on_to_the_bit(
         assert caplog.text.count("are written to") == 2  # of train and dev: once for all runs
 
 
+def test_what_was_known_of_null_survives_a_kill(recipe: Make, tmp_path: Path) -> None:
+    reader = train(recipe(out="reader", fit={"epochs": 1})).folder
+    write_examples(tmp_path / "answered.json", make_colours(20, seed=2), form="squad")
+    fields = {"model": str(reader), "dev": (str(tmp_path / "answered.json"),)}
+    whole = train(recipe(out="whole", **fields))
+    for step in (4, 14):
+        with pytest.raises(Killed):
+            train(recipe(**fields), progress=kill_after(step))
+    assert train(recipe(**fields)).calibration == whole.calibration
+    assert whole.calibration.threshold != 0.5  # the default
+
+
 def test_a_checkpoint_that_is_not_whole_is_passed_over(
     recipe: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -134,6 +134,7 @@ def fit_calibration(
     *,
     fitted_on: str,
     use_null: bool = True,
+    known: Calibration | None = None,
     target_precision: float | None = None,
     language: str | None = None,
 ) -> Calibration:
@@ -144,6 +145,8 @@ def fit_calibration(
         predictions: of `Reader.predict`: one for each example, in their order, with all answers.
         fitted_on: how the data is called where the calibration is kept.
         use_null: False for a reader that was never trained on null.
+        known: of a reader that knows null: where no example is unanswerable, which would teach it
+            to answer always, what null is worth and the threshold stay as they are here.
         target_precision: share of the answers that has to be right; None takes the threshold with
             the best F1.
         language: whose rules answers are compared by; None guesses.
@@ -159,9 +162,12 @@ def fit_calibration(
     spans = _score(examples, predictions, language)
     right = np.array(list(spans.exact.values()))
     unanswerable = np.array([float(not example.answers) for example in examples])
+    known = None if unanswerable.any() or not use_null else known
     calibration = measure.fit_probabilities(
-        *stacked_scores(predictions, use_null=use_null), right, unanswerable
+        *stacked_scores(predictions, use_null=use_null), right, unanswerable, known=known
     )
+    if known is not None:
+        return replace(calibration, fitted_on=fitted_on)
     predictions = recalibrated(predictions, calibration, use_null=use_null)
     null = [p.null_probability for p in predictions]
     if target_precision is not None:

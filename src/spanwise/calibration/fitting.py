@@ -27,6 +27,8 @@ def fit_probabilities(
     null_score: NDArray[np.float64],
     span_right: ArrayLike,
     unanswerable: ArrayLike,
+    *,
+    known: Calibration | None = None,
 ) -> Calibration:
     """Find temperature, null scale and null bias by maximum likelihood.
 
@@ -41,9 +43,12 @@ def fit_probabilities(
         null_score: (Q,).
         span_right: (Q,) 1 where the best span is right, else 0.
         unanswerable: (Q,) 1 where there is no answer, else 0.
+        known: what null is worth, where these questions cannot tell: the temperature alone is
+            fitted, on the spans among themselves, and the scale follows it, as margins shrink
+            with it.
 
     Returns:
-        A calibration with these three values.
+        A calibration with these three values; all else is that of `known`.
 
     Raises:
         DataError: no questions, unequal lengths, or values out of range.
@@ -56,8 +61,12 @@ def fit_probabilities(
 
     def fitted(temperature: float) -> tuple[float, Calibration]:
         calibration = Calibration(temperature=temperature)
+        share, margin = calibration.share_and_margin(score, null_score)
+        if known is not None:
+            scale = known.null_scale * temperature / known.temperature
+            calibration = replace(known, temperature=temperature, null_scale=scale)
+            return negative_log_likelihood(share[:, 0], right), calibration
         if has_null:
-            _, margin = calibration.share_and_margin(score, null_score)
             scale, bias = _platt(margin, no_answer)
             calibration = replace(calibration, null_scale=scale, null_bias=bias)
         span, null = calibration.probabilities(score, null_score)

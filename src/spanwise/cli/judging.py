@@ -30,7 +30,7 @@ from spanwise.cli.data import (
     scan_with_report,
     tell_unread,
 )
-from spanwise.cli.reading import Device, Model, Revision
+from spanwise.cli.reading import Device, Model, Revision, warn_of_null
 from spanwise.cli.terminal import print_json, progress_bar, stderr, stdout, visible
 from spanwise.errors import ConfigError
 from spanwise.schema import Example, Report
@@ -233,6 +233,8 @@ def calibrate(
             logger.warning(
                 "%s is data %s, and surer of than of any other: take other data", source, how
             )
+    if any(example.answers == () for example in examples):
+        warn_of_null(model, reader.settings)
     with progress_bar("reading", "windows") as advance:
         before = evaluate(reader, examples, language=language, progress=advance)
     use_null = reader.settings.decode.use_null

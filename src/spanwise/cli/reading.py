@@ -32,7 +32,7 @@ from spanwise.cli.terminal import (
     visible,
 )
 from spanwise.errors import ConfigError, FormatError, Problem
-from spanwise.schema import Prediction
+from spanwise.schema import Prediction, ReaderSettings
 
 logger = logging.getLogger("spanwise")
 
@@ -110,6 +110,7 @@ def answer(
     reader = Reader.from_pretrained(model, revision=revision, device=device, dtype=dtype)
     calibration = reader.settings.calibration
     if threshold is not None:
+        warn_of_null(model, reader.settings)
         calibration = replace(calibration, threshold=threshold)
         reader.settings = replace(reader.settings, calibration=calibration)
     with progress_bar("reading", "windows") as advance:
@@ -135,6 +136,15 @@ def _warn_of_language(question: str, texts: Sequence[str]) -> None:
         logger.warning(
             "the text reads like language %r, and the builtin reader knows English alone; name a "
             "model for it", language,
+        )  # fmt: skip
+
+
+def warn_of_null(model: str, settings: ReaderSettings) -> None:
+    """Say of a reader that always answers that it does, where something else is hoped for."""
+    if not settings.decode.use_null:
+        logger.warning(
+            "%s never says 'not in this text': it was trained without (fit.null_windows), and no "
+            "threshold changes that", model,
         )  # fmt: skip
 
 
@@ -220,6 +230,8 @@ def evaluate(
     for source, how in zip(data, seen_data(data, reader.settings), strict=True):
         if how:
             logger.warning("%s is data %s: its scores flatter the reader", source, how)
+    if any(example.answers == () for example in examples):
+        warn_of_null(model, reader.settings)
     with progress_bar("reading", "windows") as advance:
         report = run(reader, examples, language=language, progress=advance)
     scores, threshold = report.overall, report.settings.calibration.threshold

@@ -97,7 +97,9 @@ def _refitted(reader: Reader, examples: Sequence[Example], name: str) -> tuple[C
         return calibration, report.overall["f1"]
     use_null = reader.settings.decode.use_null
     on = f"{name}{_EIGHT_BITS}"
-    calibration = fit_calibration(examples, report.predictions, fitted_on=on, use_null=use_null)
+    calibration = fit_calibration(
+        examples, report.predictions, fitted_on=on, use_null=use_null, known=calibration
+    )
     predictions = recalibrated(report.predictions, calibration, use_null=use_null)
     scores = score_spans(examples, predictions, threshold=calibration.threshold)
     return calibration, scores["f1"]

@@ -77,7 +77,9 @@ class FitConfig:
         packing: run the windows of a batch end to end, without padding; for BERT, RoBERTa,
             DistilBERT, ELECTRA, ModernBERT and their kin.
         precision: "auto" takes bf16 where the machine computes in it, else fp32.
-        null_windows: "keep", "drop", or "auto": keep where the data has unanswerable questions.
+        null_windows: windows without an answer, which teach "not in this text": "keep", "drop", or
+            "auto": keep where train or dev has unanswerable questions, or the run begins with a
+            reader that says so of texts.
         patience: stop after so many epochs without a better dev F1, or, where it is equal, a better
             one of the answerable; 0 never does.
         max_minutes: of the whole run, reading, scoring and saving included; the learning rate comes

@@ -103,7 +103,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         config: the run's.
         model: the bare span model.
         tokenizer: saved with it.
-        settings: of the reader, but for what is fitted.
+        settings: of the reader, but for what is fitted: of that, what was known at first.
         dev: reads the held-out examples; without any the last epoch is kept.
         windows: in an epoch.
         clock: of the run.
@@ -128,6 +128,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         self.out = Path(config.out)
         self.log: Callable[[dict[str, float]], None] = lambda _: None  # the Trainer's, once it is
         self.kept: list[Trained] = []  # best first, then the latest
+        self.known = settings.calibration  # of the reader that the run began with
         self.losses: list[float] = []
         self.is_over = False  # nothing is left to be learnt
         self.share = 0.0  # of the time allowed that is used
@@ -141,6 +142,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         checkpoints = self.out / "checkpoints"
         self.kept = [Trained.from_json(x, checkpoints / x["folder"]) for x in run["kept"]]
         self.losses, self.is_over = list(run["losses"]), run["is_over"]
+        self.known = Calibration(**run["known"])
         self.clock.go_on(elapsed=run["elapsed"], stepping=run["stepping"])
         if self._is_first:
             with (self.out / LOG_FILE).open("ab") as file:
@@ -263,6 +265,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             run = {
                 "kept": [trained.to_json() for trained in self.kept],
                 "losses": self.losses,
+                "known": asdict(self.known),
                 "is_over": self.is_over,
                 "elapsed": self.clock.elapsed(),
                 "stepping": self.clock.stepping(),
@@ -343,7 +346,9 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
             return Trained(folder=folder, epoch=epoch, scores={}, calibration=Calibration())
         use_null = self.settings.decode.use_null
         fitted_on = fitted_name(self.config.dev)
-        calibration = fit_calibration(examples, read, fitted_on=fitted_on, use_null=use_null)
+        calibration = fit_calibration(
+            examples, read, fitted_on=fitted_on, use_null=use_null, known=self.known
+        )
         predictions = recalibrated(read, calibration, use_null=use_null)
         scores = score_spans(examples, predictions, threshold=calibration.threshold)
         logger.info(

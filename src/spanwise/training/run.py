@@ -36,7 +36,7 @@ from spanwise.model import (
     quicken_linear,
     unexported,
 )
-from spanwise.schema import DecodeSettings, Example, ReaderSettings, Windows
+from spanwise.schema import Calibration, DecodeSettings, Example, Gold, ReaderSettings, Windows
 from spanwise.states import States, detach_head, encode_states
 from spanwise.training.checkpointing import read_state
 from spanwise.training.clock import Clock
@@ -146,7 +146,13 @@ def _fit(
     device, bf16 = _place(model, config)
     freeze(model, fit.freeze)
     goes_on = run.checkpoint is not None
-    settings = _settle(config, model, tokenizer, examples=examples, stored=stored, goes_on=goes_on)
+    labels = [example.answers for example in (*examples, *dev)]
+    settings = _settle(config, model, tokenizer, labels=labels, stored=stored, goes_on=goes_on)
+    if settings.decode.use_null and dev and all(example.answers for example in dev):
+        logger.info(
+            "no question of dev is unanswerable, so it cannot say what null is worth: the "
+            "threshold stays %.3f", settings.calibration.threshold,
+        )  # fmt: skip
     windows = make_windows(examples, tokenizer, settings.window)
     _warn_of_unreachable(examples, windows)
     rows = _choose(windows, settings)
@@ -294,7 +300,7 @@ def _settle(
     model: nn.Module,
     tokenizer: PairTokenizer,
     *,
-    examples: Sequence[Example],
+    labels: Sequence[tuple[Gold, ...] | None],
     stored: ReaderSettings | None,
     goes_on: bool,
 ) -> ReaderSettings:
@@ -302,10 +308,12 @@ def _settle(
     window = clip_window(config.window, position_limit(model))
     if not window.context_first:
         window = order_pair(window, model, tokenizer)
-    keep_null = config.fit.null_windows == "keep" or (
-        config.fit.null_windows == "auto" and any(example.answers == () for example in examples)
-    )
     asked, base = config.decode, stored.decode if stored else DecodeSettings()
+    # A reader that abstains shall not forget how, where people mark answers alone.
+    knows_null = stored is not None and base.use_null
+    keep_null = config.fit.null_windows == "keep" or (
+        config.fit.null_windows == "auto" and (knows_null or () in labels)
+    )
     decode = DecodeSettings(
         n_best=asked.n_best,
         max_answer_tokens=asked.max_answer_tokens,
@@ -316,6 +324,7 @@ def _settle(
     return ReaderSettings(
         window=window,
         decode=decode,
+        calibration=stored.calibration if stored and knows_null else Calibration(),
         head=config.head.sizes(),
         provenance=_provenance(config, stored.provenance if stored else {}, goes_on=goes_on),
     )
@@ -328,7 +337,10 @@ def _choose(windows: Windows, settings: ReaderSettings) -> NDArray[np.int64]:
     rows = np.flatnonzero(windows.has_answer)
     if not len(rows):
         raise ConfigError("no window holds an answer and null windows are dropped: nothing is left")
-    logger.info("no question is unanswerable: windows without an answer are left out")
+    logger.info(
+        "no question is unanswerable: windows without an answer are left out, and the reader will "
+        "always answer (fit.null_windows)"
+    )
     return rows
 
 
