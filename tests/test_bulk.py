@@ -541,7 +541,7 @@ def test_the_verb_says_what_it_did(
         main()
     said = capsys.readouterr()
     assert said.out == f"18 rows answered in 3 parts in {out}\n"
-    assert "2 rows were rejected" in said.err
+    assert re.search(r"2 rows were rejected \(the first, row 7: \S", " ".join(said.err.split()))
     assert re.search(r"rows 20/20  [\d,.]+ rows/s  0:00:00 left", said.err)
     with pytest.raises(SystemExit, match="0"):
         main()

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,46 @@ def test_no_source_is_bad_usage() -> None:
         scan_examples([])
     with pytest.raises(ConfigError, match=r"sources: \[''\]"):
         scan_examples("")
+
+
+def test_rows_in_memory_are_read_as_those_of_a_file() -> None:
+    assert read_examples(ROWS) == EXAMPLES
+    assert read_examples(datasets.Dataset.from_list(ROWS)) == EXAMPLES
+    frame = datasets.Dataset.from_list(ROWS).to_pandas()  # its answers are arrays
+    frame.loc[1, "answers"] = None
+    assert read_examples(frame.to_dict("records")) == (
+        EXAMPLES[0],
+        replace(EXAMPLES[1], answers=None),
+    )
+    renamed = [{"q" if name == "question" else name: row[name] for name in row} for row in ROWS]
+    assert read_examples(renamed, columns={"question": "q"}) == EXAMPLES
+    both = datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS))
+    with pytest.raises(ConfigError, match="sources has 'train': give one of them, or name files"):
+        read_examples(both)
+    with pytest.raises(DataError, match=r"rows: \[1\]: is 3, not a row"):
+        read_examples([ROWS[0], 3])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"Example 'a': answers is \{'text'.* give a tuple of Gold"):
+        Example(id="a", question="q", context="c", answers={"text": []})  # type: ignore[arg-type]
+
+
+def test_what_save_to_disk_wrote_is_read_without_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = datasets.Dataset.from_list(ROWS)
+    data.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict(train=data, dev=data.select([0])).save_to_disk(str(tmp_path / "two"))
+    monkeypatch.chdir(tmp_path)
+    loaded = datasets.load_from_disk("two")["train"]
+    loaded.map(lambda row: {"id": f"{row['id']}-again"})  # it leaves a file there
+    assert len([*(tmp_path / "two" / "train").glob("*.arrow")]) == 2
+    assert read_examples("hub:./one") == read_examples("hub:./two:train") == EXAMPLES
+    assert read_examples("hub:./two:dev") == EXAMPLES[:1]
+    with pytest.raises(DataError, match=r"names no split, and it has 'train', 'dev'"):
+        read_examples("hub:./two")
+    with pytest.raises(DataError, match=r"has no split 'test', and it has 'train', 'dev'"):
+        read_examples("hub:./two:test")
+    with pytest.raises(DataError, match=r"two: was written by save_to_disk: name it hub:\./FOLDER"):
+        read_examples("two")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -60,8 +61,11 @@ def test_many_questions_give_a_list_in_their_order() -> None:
     other = "the valve was green"
     expected = ["red", "green"]
     item = {"question": QUESTION, "context": CONTEXT}
+    columns = datasets.Dataset.from_dict({"question": [QUESTION] * 2, "context": [CONTEXT, other]})
     for found in (
         qa()(question=[QUESTION] * 2, context=[CONTEXT, other]),
+        qa()(question=columns["question"], context=columns["context"]),
+        qa()(question=np.array([QUESTION] * 2), context=np.array([CONTEXT, other])),
         qa()([item, {"question": QUESTION, "context": other}]),
         qa()(item, {"question": QUESTION, "context": other}),
         qa()(data=[item, {"question": QUESTION, "context": other}]),
@@ -71,6 +75,8 @@ def test_many_questions_give_a_list_in_their_order() -> None:
         qa()([item, {"question": QUESTION, "context": other}], batch_size=2, num_workers=1),
     ):
         assert [one["answer"] for one in found] == expected
+    with pytest.raises(DataError, match=r"pipeline: \[1\]: context is nan; give some text"):
+        qa()([item, {"question": QUESTION, "context": float("nan")}])
     shared = qa()(question=[QUESTION, "what ?"], context=CONTEXT)
     assert [one["answer"] for one in shared] == ["red", "red"]
     assert [one["answer"] for one in qa()(question=[QUESTION], context=[CONTEXT])] == ["red"]

@@ -50,6 +50,14 @@ class Example:
     title: str = ""
     answers: tuple[Gold, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """See that answers are not still in the form of a file."""
+        if not isinstance(self.answers, tuple | list | None):
+            raise TypeError(
+                f"Example {self.id!r}: answers is {self.answers!r:.80}; give a tuple of Gold, "
+                "() or None, or have read_examples read the rows"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:

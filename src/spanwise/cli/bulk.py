@@ -1,10 +1,12 @@
 """`bulk`: a table of questions, however long."""
 
+import json
 import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,6 +66,7 @@ def bulk(
 ) -> None:
     """Answer every row of a table exactly once; killed, the same command goes on."""
     from spanwise.bulk import BulkConfig, answer_table
+    from spanwise.bulk.output import REJECTED
 
     config = BulkConfig(
         table=table,
@@ -84,12 +87,14 @@ def bulk(
     parts = "1 part" if summary.parts == 1 else f"{summary.parts:,} parts"
     stdout.print(f"{summary.answered:,} rows answered in {parts} in {out}{before}", markup=False)
     if summary.rejected:
+        with (Path(out) / REJECTED).open(encoding="utf-8") as file:
+            first = json.loads(file.readline())
         logger.warning(
-            "%s rows were rejected%s; %s/rejected.jsonl says why",
+            "%s rows were rejected%s (the first, row %d: %s); %s/%s says why",
             f"{summary.rejected:,}",
             "" if summary.answered else ", which is all of them: is it a table, Parquet or JSONL?",
-            out,
-        )
+            first["row"], first["reason"], out, REJECTED,
+        )  # fmt: skip
         if not summary.answered:
             raise typer.Exit(1)
 

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spanwise.checkpoints import hash_file
-from spanwise.corpus.checks import Intake, UnreadableError, show
-from spanwise.corpus.hub import PREFIX, hub_table
+from spanwise.corpus.checks import Intake, UnreadableError, listing, show
+from spanwise.corpus.hub import PREFIX, hub_table, is_saved
 from spanwise.corpus.mrqa import read_mrqa
 from spanwise.corpus.parsing import (
     PARQUET,
@@ -33,6 +34,9 @@ from spanwise.schema import Example
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", ".gz")
 
 
+Sources = str | Path | Iterable[str | Path | Mapping[str, Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scan:
     """All that one or several files yield.
@@ -47,14 +51,13 @@ class Scan:
     problems: tuple[Problem, ...]
 
 
-def scan_examples(
-    sources: str | Path | Sequence[str | Path], *, columns: Mapping[str, str] | None = None
-) -> Scan:
+def scan_examples(sources: Sources, *, columns: Mapping[str, str] | None = None) -> Scan:
     """Read files as one split, as far as they can be read, and report what is wrong with them.
 
     Args:
         sources: files, folders, whose data files are read in the order of their names, or Hub
             data sets: `hub:OWNER/NAME[/CONFIG][:SPLIT][@REVISION]` or `hub:./FOLDER[:SPLIT]`.
+            Or rows in memory, as a `Dataset` or a list of dicts is.
         columns: for flat tables, our name of a column → theirs; ours are id, question, context,
             title and answers.
 
@@ -63,10 +66,17 @@ def scan_examples(
         MissingExtra: if a source needs pyarrow or datasets and they are not installed.
     """
     columns = checked_columns(columns)
-    sources = [sources] if isinstance(sources, str | Path) else list(sources)
-    if not sources or "" in sources:
-        raise ConfigError(f"sources: {show(sources)}; name files, folders or hub:OWNER/NAME")
-    files = [file for source in sources for file in list_files(str(source))]
+    if isinstance(sources, Mapping):
+        raise ConfigError(f"sources has {listing(sources)}: give one of them, or name files")
+    given: list[Any] = [sources] if isinstance(sources, str | Path) else list(sources)
+    if not given or "" in given:
+        raise ConfigError(f"sources: {show(given)}; name files, folders or hub:OWNER/NAME")
+    if isinstance(given[0], Mapping):
+        intake = Intake("rows", {})
+        rows = [(f"[{number}]", _plain(row)) for number, row in enumerate(given)]
+        _read_rows(rows, intake, columns)
+        return Scan(examples=tuple(intake.examples), problems=tuple(intake.problems))
+    files = [file for source in given for file in list_files(str(source))]
     seen: dict[str, str] = {}
     intakes = [_read_source(file, Intake(file, seen), columns) for file in files]
     return Scan(
@@ -76,7 +86,7 @@ def scan_examples(
 
 
 def read_examples(
-    sources: str | Path | Sequence[str | Path], *, columns: Mapping[str, str] | None = None
+    sources: Sources, *, columns: Mapping[str, str] | None = None
 ) -> tuple[Example, ...]:
     """Read files as one split; arguments as for `scan_examples`.
 
@@ -95,7 +105,8 @@ def read_examples(
 def list_files(source: str) -> list[str]:
     """The data files of a folder; of anything else, and of a folder without any, itself."""
     try:
-        inside = [] if source.startswith(PREFIX) else sorted(Path(source).iterdir())
+        is_whole = source.startswith(PREFIX) or is_saved(Path(source))
+        inside = [] if is_whole else sorted(Path(source).iterdir())
     except (OSError, ValueError):
         inside = []  # no folder: opening it will say what it is
     files = [
@@ -148,6 +159,9 @@ def _read_file(source: str, intake: Intake, columns: Mapping[str, str]) -> None:
     except FileNotFoundError:
         raise UnreadableError("", "does not exist") from None
     except IsADirectoryError:
+        if is_saved(Path(source)):
+            message = f"was written by save_to_disk: name it {PREFIX}./FOLDER[:SPLIT]"
+            raise UnreadableError("", message) from None
         suffixes = ", ".join(_SUFFIXES)
         raise UnreadableError("", f"is a folder without data files ({suffixes})") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
@@ -179,8 +193,25 @@ def _read_json(text: str, intake: Intake, columns: Mapping[str, str]) -> None:
     elif any("qas" in row or row.keys() == {"header"} for row in rows):
         read_mrqa(values, intake)
     elif values:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        read_table(Table(names=names, rows=values), intake, columns)
+        _read_rows(values, intake, columns)
+
+
+def _plain(value: Any) -> Any:
+    """A value as a file would hold it: frames of pandas have arrays, and NaN for nothing."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if value != value else value  # noqa: PLR0124
+
+
+def _read_rows(
+    rows: Sequence[tuple[str, object]], intake: Intake, columns: Mapping[str, str]
+) -> None:
+    names = dict.fromkeys(name for _, row in rows if isinstance(row, Mapping) for name in row)
+    read_table(Table(names=list(names), rows=rows), intake, columns)
 
 
 def _document_rows(document: object) -> list[tuple[str, object]]:

@@ -65,7 +65,8 @@ def _example_problems(
     for example in examples:
         if example.answers is None:
             message = (
-                "is unlabelled, its answers are None: label it, with () or [] if there is no answer"
+                "is unlabelled, its answers are None: label it, with () or [] if there is no "
+                "answer; a table's column of another name is read by --columns answers=NAME"
             )
             yield problem(_EXAMPLES, example.id, message)
         elif rules == "1.1" and not example.answers:

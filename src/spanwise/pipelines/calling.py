@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import islice
 from numbers import Integral
 from types import GeneratorType
-from typing import Any
+from typing import Any, TypeGuard
 
 from spanwise.errors import ConfigError, FormatError, Problem
 from spanwise.pipelines import transformers4
@@ -134,7 +134,11 @@ class QuestionAnsweringPipeline:
         if isinstance(items, GeneratorType):
             return self._stream(items, parameters)
         alone = isinstance(items, Mapping)
-        found = self._answer([_pair_of(item) for item in ([items] if alone else items)], parameters)
+        pairs = [
+            _pair_of(item, "" if alone else f"[{number}]")
+            for number, item in enumerate([items] if alone else items)
+        ]
+        found = self._answer(pairs, parameters)
         if alone or (self.scoring == "transformers4" and len(found) == 1):
             return found[0]
         return found
@@ -277,31 +281,38 @@ def _items(args: tuple[Any, ...], inputs: Mapping[str, Any]) -> Any:
 def _apart(item: Mapping[str, Any]) -> Any:
     """One question as it is; of columns, as a slice of a data set has them, a list of questions."""
     question, context = item.get("question"), item.get("context")
-    if not isinstance(question, list | tuple):
+    if not _is_column(question):
         return item
-    contexts = context if isinstance(context, list | tuple) else [context] * len(question)
-    if len(contexts) != len(question):
+    questions = list(question)
+    contexts = list(context) if _is_column(context) else [context] * len(questions)
+    if len(contexts) != len(questions):
         raise ConfigError(
-            f"{len(question)} questions and {len(contexts)} contexts: give as many of both, or "
+            f"{len(questions)} questions and {len(contexts)} contexts: give as many of both, or "
             "one context for all"
         )
-    pairs = zip(question, contexts, strict=True)
+    pairs = zip(questions, contexts, strict=True)
     return [{"question": asked, "context": text} for asked, text in pairs]
 
 
-def _pair_of(item: Any) -> tuple[str, str]:
+def _is_column(value: Any) -> TypeGuard[Iterable[Any]]:
+    """Whether it is many values: a list, or a column of a data set or of a frame of pandas."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _pair_of(item: Any, place: str = "") -> tuple[str, str]:
     if not isinstance(item, Mapping) or not {"question", "context"} <= item.keys():
         message = f"{item!r:.80} is no dict with the keys 'question' and 'context'"
-        raise FormatError([Problem(file="pipeline", place="", id=None, message=message)])
+        raise FormatError([Problem(file="pipeline", place=place, id=None, message=message)])
     for name in ("question", "context"):
         if not isinstance(item[name], str) or not item[name].strip():
             message = f"{name} is {item[name]!r:.80}; give some text"
-            if name == "context" and isinstance(item[name], list | tuple):
+            if name == "context" and _is_column(item[name]):
+                many = len(list(item[name]))
                 message = (
-                    f"context is a list of {len(item[name])} beside one question; give as many "
-                    "questions, or ask Reader.answer, which takes several texts"
+                    f"context is a list of {many} beside one question; give as many questions, or "
+                    "ask Reader.answer, which takes several texts"
                 )
-            raise FormatError([Problem(file="pipeline", place="", id=None, message=message)])
+            raise FormatError([Problem(file="pipeline", place=place, id=None, message=message)])
     return item["question"], item["context"]
 
 
