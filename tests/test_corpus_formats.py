@@ -70,9 +70,9 @@ def lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def csv_text(rows: list[dict[str, Any]], *, line_end: str = "\n") -> str:
+def csv_text(rows: list[dict[str, Any]], *, line_end: str = "\n", between: str = ",") -> str:
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator=line_end)
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator=line_end, delimiter=between)
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
@@ -103,6 +103,8 @@ FILES: dict[str, bytes] = {
     "CSV, Python": csv_text(ROWS).encode(),
     "CSV, Python lists": csv_text(with_answers(listed)).encode(),
     "CSV, CRLF": csv_text(ROWS, line_end="\r\n").encode(),
+    "CSV, semicolons": csv_text(ROWS, between=";").encode(),
+    "TSV": csv_text(ROWS, between="\t").encode(),
     "Parquet": parquet(ROWS),
     "Parquet, lists of answers": parquet(with_answers(listed)),
 }
@@ -351,6 +353,17 @@ def test_rows_in_memory_are_read_as_those_of_a_file() -> None:
         read_examples([ROWS[0], 3])  # type: ignore[list-item]
     with pytest.raises(TypeError, match=r"Example 'a': answers is \{'text'.* give a tuple of Gold"):
         Example(id="a", question="q", context="c", answers={"text": []})  # type: ignore[arg-type]
+
+
+def test_paragraphs_may_stand_without_articles(tmp_path: Path) -> None:
+    """As in the files of SimpleTransformers."""
+    rows = squad(version="v2.0")["data"][0]["paragraphs"][0]["qas"]
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps([{"context": CONTEXT, "qas": rows}]), encoding="utf-8")
+    assert read_examples(file) == tuple(replace(example, title="") for example in EXAMPLES)
+    file.write_text(json.dumps([{"context": CONTEXT, "qas": [*rows, rows[0] | {"question": ""}]}]))
+    with pytest.raises(DataError, match=r"train\.json: \[0\]\.qas\[\d\]"):
+        read_examples(file)
 
 
 def test_what_save_to_disk_wrote_is_read_without_what_lies_beside_it(

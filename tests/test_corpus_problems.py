@@ -286,11 +286,7 @@ FAULTY_FILES: dict[str, tuple[bytes, str, str]] = {
     "gzip of nothing": (gzip.compress(b""), "", "is empty"),
     "damaged Parquet": (b"PAR1 and nothing else", "", "is a damaged Parquet file"),
     "header alone": (b"id,question,context\n", "", "holds no questions"),
-    "semicolons": (
-        b"id;question;context\n1;q?;c\n",
-        "",
-        "context=NAME. If ';' is between columns, put commas there, and texts in quotes",
-    ),
+    "semicolons": (b"id;frage;context\n1;q?;c\n", "", "has no column 'question'; its columns are"),
     "doubled column": (b"id,question,context,id\n", "", "has more than one column 'id'"),
     "CSV cut in a field": (
         b'id,question,context\n1,q?,c\n2,q?,"cut\nshort',

@@ -122,7 +122,7 @@ def load_literal(text: str) -> object:
 
 
 def csv_table(text: str) -> Table:
-    """The rows of a CSV file with a header; faults of syntax come up when they are reached."""
+    """The rows of a CSV or TSV file with a header; faults of syntax come up when reached."""
     # Contexts outgrow the module's limit of 128 KiB. The limit belongs to the process: it is only
     # ever raised, since putting it back would pull it from under another thread.
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
@@ -153,8 +153,11 @@ def _refuse(constant: str) -> None:
 
 
 def _csv_rows(text: str) -> Iterator[tuple[str, list[str]]]:
+    # Spreadsheets put semicolons where a comma is part of numbers; then the header has no comma.
+    header = text.partition("\n")[0]
+    delimiter = next((mark for mark in ",;\t|" if mark in header), ",")
     # newline="" keeps \r\n inside a quoted field; strict tells a file that was cut in a field.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         place = f"line {reader.line_num + 1}"
         try:

@@ -25,7 +25,7 @@ from spanwise.corpus.parsing import (
     load_json,
     parquet_table,
 )
-from spanwise.corpus.squad import read_squad
+from spanwise.corpus.squad import read_paragraphs, read_squad
 from spanwise.corpus.tables import checked_columns, read_table, wanted_columns
 from spanwise.errors import ConfigError, DataError, Problem
 from spanwise.schema import Example
@@ -190,10 +190,21 @@ def _read_json(text: str, intake: Intake, columns: Mapping[str, str]) -> None:
     rows = [value for _, value in values if isinstance(value, dict)]
     if any("paragraphs" in row for row in rows):
         read_squad(values, intake)
+    elif any(_is_paragraph(row) for row in rows):
+        read_paragraphs(values, intake)
     elif any("qas" in row or row.keys() == {"header"} for row in rows):
         read_mrqa(values, intake)
     elif values:
         _read_rows(values, intake, columns)
+
+
+def _is_paragraph(row: Mapping[str, Any]) -> bool:
+    """Whether a row has questions as SQuAD has them; those of MRQA have a `qid`."""
+    questions = row.get("qas")
+    return isinstance(questions, list) and any(
+        isinstance(question, dict) and "id" in question and "qid" not in question
+        for question in questions
+    )
 
 
 def _plain(value: Any) -> Any:

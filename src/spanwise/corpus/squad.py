@@ -27,6 +27,12 @@ def read_squad(articles: Rows, intake: Intake) -> None:
         intake.examples[:] = [intake.examples[n] for _, n in sorted(kept)]
 
 
+def read_paragraphs(paragraphs: Rows, intake: Intake) -> None:
+    """Read every question of paragraphs that stand by themselves, without articles."""
+    for place, value in paragraphs:
+        _read_paragraph(value, "", Entry(intake, place), intake=intake)
+
+
 def _read_paragraph(value: object, title: str, entry: Entry, *, intake: Intake) -> list[object]:
     """Read the questions of a paragraph; returns the `ORDER` of each one that was kept."""
     paragraph = entry.fields(value)

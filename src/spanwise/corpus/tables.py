@@ -58,17 +58,12 @@ def read_table(table: Table, intake: Intake, columns: Mapping[str, str]) -> None
 def _check_header(table: Table, names: Mapping[str, str], needed: set[str]) -> None:
     missing = [name for field, name in names.items() if field in needed and name not in table.names]
     if missing:
-        mend = ""
         without_ids = "; without ids, number the rows in a column" if names["id"] in missing else ""
-        if len(table.names) == 1 and (between := sorted(set(";\t|") & set(table.names[0]))):
-            mend = (
-                f". If {listing(between)} is between columns, put commas there, and texts in quotes"
-            )
         raise UnreadableError(
             "",
             f"has no column {listing(missing)}; its columns are {listing(table.names)}. "
             "Name those that stand for id, question, context, title or answers: "
-            f"--columns question=NAME,context=NAME{mend}{without_ids}",
+            f"--columns question=NAME,context=NAME{without_ids}",
         )
     if twice := [name for name in names.values() if table.names.count(name) > 1]:
         raise UnreadableError("", f"has more than one column {listing(twice)}: rename all but one")
