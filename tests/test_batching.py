@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanwise.batching import Batcher, collate, plan_batches
+from spanwise.batching import collate, plan_batches
 from spanwise.errors import ConfigError
 from spanwise.schema import Batch, Windows
 
@@ -132,22 +132,9 @@ def test_a_budget_of_tokens_is_used_up() -> None:
     assert lengths.sum() > 0.9 * 4096 * len(plan)
 
 
-def test_a_batcher_cuts_a_set_by_its_budget() -> None:
-    windows = numbered_windows([2, 9, 4, 3, 5, 3])
-    batches = list(Batcher(batch_tokens=10, pad_token_id=PAD).batches(windows))
-    assert [batch.input_ids.shape for batch in batches] == [(1, 9), (2, 5), (3, 3)]
-    assert [batch.example.tolist() for batch in batches] == [
-        [5001],
-        [5004, 5002],
-        [5003, 5005, 5000],
-    ]
-
-
 @pytest.mark.parametrize("limit", [0, -5, 2.5, float("nan"), "4096"])
 def test_a_limit_that_is_no_number_above_zero_is_refused(limit: Any) -> None:
     refusal = re.escape(f"is {limit!r}; it must be a whole number of at least 1")
-    with pytest.raises(ConfigError, match=f"batch_tokens {refusal}"):
-        Batcher(batch_tokens=limit, pad_token_id=PAD)
     with pytest.raises(ConfigError, match=f"batch_tokens {refusal}"):
         plan_batches([1], batch_tokens=limit)
     with pytest.raises(ConfigError, match=f"batch_size {refusal}"):

@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 
 from spanwise.auditing import audit_examples
 from spanwise.backends import FakeBackend
-from spanwise.batching import Batcher
+from spanwise.batching import collate, plan_batches
 from spanwise.corpus import Scan
 from spanwise.decoding import Decoder
 from spanwise.metrics import score_predictions
@@ -181,8 +181,8 @@ def read_labels(examples: list[Example], tokenizer: PairTokenizer) -> list[Predi
     windows = make_windows(examples, tokenizer, SETTINGS.window)
     assert len(windows) > len(examples)  # so that some golds stand in a later window
     decoder = Decoder(SETTINGS.decode, Calibration())
-    batcher = Batcher(batch_tokens=400, pad_token_id=tokenizer.pad_token_id)
-    for batch in batcher.batches(windows):
+    for rows in plan_batches(windows.lengths, batch_tokens=400):
+        batch = collate(windows, rows, pad_token_id=tokenizer.pad_token_id)
         decoder.add(batch, point(batch))
     return decoder.predictions(
         [example.id for example in examples], [[example.context] for example in examples]

@@ -3,7 +3,7 @@
 This module knows nothing about text, tokenizers or models.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -18,32 +18,6 @@ from spanwise.schema import Batch, Windows
 _BATCHES_SORTED_TOGETHER = 50
 
 
-class Batcher:
-    """Cuts windows into batches of like length, by a budget of tokens.
-
-    What a batch costs is its tokens, padding included, whatever the number of its windows. So a
-    budget keeps both the memory and the time of a batch even, where a number of windows would not.
-    The windows are sorted, longest first; a row's `example` says whose it is.
-
-    Args:
-        batch_tokens: tokens of a batch at most, padding included; a longer window stands alone.
-        pad_token_id: fills the batches.
-
-    Raises:
-        ConfigError: a budget below 1.
-    """
-
-    def __init__(self, *, batch_tokens: int, pad_token_id: int) -> None:
-        _check("batch_tokens", batch_tokens)
-        self.batch_tokens = batch_tokens
-        self.pad_token_id = pad_token_id
-
-    def batches(self, windows: Windows) -> Iterator[Batch]:
-        """Cut the windows of a set; each stands in exactly one batch."""
-        for rows in plan_batches(windows.lengths, batch_tokens=self.batch_tokens):
-            yield collate(windows, rows, pad_token_id=self.pad_token_id)
-
-
 def plan_batches(
     lengths: ArrayLike,
     *,
@@ -52,6 +26,9 @@ def plan_batches(
     seed: int | None = None,
 ) -> list[NDArray[np.int64]]:
     """Say which windows make up each batch; every window stands in exactly one.
+
+    What a batch costs is its tokens, padding included, whatever the number of its windows. So a
+    budget keeps both the memory and the time of a batch even, where a number of windows would not.
 
     Args:
         lengths: (W,) tokens per window.
@@ -67,8 +44,8 @@ def plan_batches(
     Raises:
         ConfigError: a limit below 1.
     """
-    _check("batch_size", batch_size)
-    _check("batch_tokens", batch_tokens)
+    check_limit("batch_size", batch_size)
+    check_limit("batch_tokens", batch_tokens)
     lengths = np.asarray(lengths, dtype=np.int64)
     count = max(1, len(lengths))
     at_most = count if batch_size is None else batch_size  # windows
@@ -92,7 +69,12 @@ def plan_batches(
     return [batches[position] for position in random.permutation(len(batches))]
 
 
-def _check(name: str, limit: Any) -> None:
+def check_limit(name: str, limit: Any) -> None:
+    """See that a limit of a batch is None or a whole number.
+
+    Raises:
+        ConfigError: it is below 1, or no whole number.
+    """
     if limit is not None and (not isinstance(limit, Integral) or limit < 1):
         raise ConfigError(f"{name} is {limit!r}; it must be a whole number of at least 1")
 

@@ -35,8 +35,7 @@ def evaluate(
 ) -> Report:
     """Score a reader on labelled examples at its stored threshold.
 
-    Besides what `score_spans` gives, `overall` has `exact_low`, `exact_high`, `f1_low` and
-    `f1_high`, the ends of 95 % bootstrap intervals; `brier`, `nll` and `ece` of what is returned,
+    Besides what `score_spans` gives, `overall` has `brier`, `nll` and `ece` of what is returned,
     an answer or null, with `ece_low` and `ece_high` as in `calibration_range` and
     `ece_uncalibrated`, that of the plain softmax for the same decisions; `answered_at_80` and
     `answered_at_90`: percent of the questions whose best spans, were only the likeliest of them
@@ -83,7 +82,6 @@ def report_predictions(
     scores = _score(examples, predictions, language, threshold=threshold)
     return Report(
         overall=_overall(examples, predictions, scores, spans, threshold=threshold)
-        | _intervals(scores)
         | _worth(predictions, scores, spans, use_null=settings.decode.use_null),
         exact=tuple(scores.exact.values()),
         f1=tuple(scores.f1.values()),
@@ -119,8 +117,7 @@ def score_spans(
     language = language or guess_language(examples)
     spans = _score(examples, predictions, language)
     scores = _score(examples, predictions, language, threshold=threshold)
-    overall = _overall(examples, predictions, scores, spans, threshold=threshold)
-    return overall | _intervals(scores)
+    return _overall(examples, predictions, scores, spans, threshold=threshold)
 
 
 def fitted_name(data: Sequence[str]) -> str:
@@ -360,7 +357,7 @@ def _overall(
     *,
     threshold: float,
 ) -> dict[str, float]:
-    overall = dict(scores.overall)
+    overall = dict(scores.overall) | _intervals(scores)
     if "HasAns_exact" in spans.overall:
         overall["answerable_exact"] = spans.overall["HasAns_exact"]
         overall["answerable_f1"] = spans.overall["HasAns_f1"]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spanwise.backends import Backend, OnnxBackend, TorchBackend, read_batches
-from spanwise.batching import Batcher
+from spanwise.batching import check_limit, collate, plan_batches
 from spanwise.checkpoints import (
     BUILTIN,
     EXPORT_FILE,
@@ -69,7 +69,8 @@ class Reader:
         self.backend = backend
         self.tokenizer = tokenizer
         self.settings = settings
-        self._batcher = Batcher(batch_tokens=batch_tokens, pad_token_id=tokenizer.pad_token_id)
+        self.batch_tokens = batch_tokens
+        check_limit("batch_tokens", batch_tokens)
 
     @classmethod
     def from_pretrained(
@@ -180,11 +181,6 @@ class Reader:
                 "'spanwise train'"
             )
         return cls(TorchBackend(model, device=device, dtype=dtype), tokenizer, settings)
-
-    @property
-    def batch_tokens(self) -> int:
-        """Tokens per batch, padding included."""
-        return self._batcher.batch_tokens
 
     def answer(
         self, question: str, context: str | Sequence[str], *, top_k: int | None = None
@@ -340,7 +336,8 @@ class Reader:
         window = self.settings.window
         for windows in stream_windows(texts, self.tokenizer, window, warns=warns):
             estimate.add(windows)
-            yield from self._batcher.batches(windows)
+            for rows in plan_batches(windows.lengths, batch_tokens=self.batch_tokens):
+                yield collate(windows, rows, pad_token_id=self.tokenizer.pad_token_id)
 
 
 class _Estimate:
