@@ -319,13 +319,13 @@ def test_subjqa_text_that_is_not_at_its_indices_is_reported(tmp_path: Path) -> N
 
 
 def test_a_folder_is_one_split_of_its_data_files(tmp_path: Path) -> None:
-    (tmp_path / "b.jsonl").write_text(lines(ROWS[:1]), encoding="utf-8")
+    (tmp_path / "b.tsv").write_text(csv_text(ROWS[:1], between="\t"), encoding="utf-8")
     (tmp_path / "a.parquet").write_bytes(parquet(ROWS[1:]))
     (tmp_path / "README.md").write_text("About this data.")
     (tmp_path / ".cache.json").write_text("{")
     (tmp_path / "more.json").mkdir()
     assert read_examples(tmp_path) == EXAMPLES[::-1]
-    assert read_examples([tmp_path / "b.jsonl", str(tmp_path / "a.parquet")]) == EXAMPLES
+    assert read_examples([tmp_path / "b.tsv", str(tmp_path / "a.parquet")]) == EXAMPLES
 
 
 def test_no_source_is_bad_usage() -> None:

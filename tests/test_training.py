@@ -364,6 +364,8 @@ def test_a_reader_that_abstains_goes_on_to_where_people_mark_answers_alone(
         known.null_scale / known.temperature
     )
     assert f"the threshold stays {known.threshold:.3f}" in caplog.text
+    alone = train(recipe(data[0], model=str(learnt.folder), out=f"{trained.folder}-alone", fit=fit))
+    assert alone.calibration == replace(known, fitted_on="")
 
 
 def test_questions_of_dev_are_enough_to_keep_null_windows(recipe: Make) -> None:

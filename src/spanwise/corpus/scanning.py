@@ -31,7 +31,7 @@ from spanwise.errors import ConfigError, DataError, Problem
 from spanwise.schema import Example
 
 # In a folder a suffix tells data from a README; what the data is, its content tells.
-_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet", ".gz")
+_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz")
 
 
 Sources = str | Path | Iterable[str | Path | Mapping[str, Any]]

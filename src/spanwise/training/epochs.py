@@ -69,7 +69,7 @@ class Trained:
         folder: the reader, for `Reader.from_pretrained`.
         epoch: the one kept, counted from 1.
         scores: its scores on the dev set at the fitted threshold; empty without a dev set.
-        calibration: fitted on the dev set; the default without one.
+        calibration: fitted on the dev set; without one what the run began with, as not fitted.
     """
 
     folder: Path
@@ -343,7 +343,8 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         folder, epoch = self._folder(state), _epoch_of(state)
         examples = self.dev.examples
         if not examples:
-            return Trained(folder=folder, epoch=epoch, scores={}, calibration=Calibration())
+            calibration = replace(self.known, fitted_on="")
+            return Trained(folder=folder, epoch=epoch, scores={}, calibration=calibration)
         use_null = self.settings.decode.use_null
         fitted_on = fitted_name(self.config.dev)
         calibration = fit_calibration(

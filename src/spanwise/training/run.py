@@ -148,7 +148,7 @@ def _fit(
     goes_on = run.checkpoint is not None
     labels = [example.answers for example in (*examples, *dev)]
     settings = _settle(config, model, tokenizer, labels=labels, stored=stored, goes_on=goes_on)
-    if settings.decode.use_null and dev and all(example.answers for example in dev):
+    if settings.decode.use_null and dev and not goes_on and all(e.answers for e in dev):
         logger.info(
             "no question of dev is unanswerable, so it cannot say what null is worth: the "
             "threshold stays %.3f", settings.calibration.threshold,
