@@ -13,6 +13,7 @@ import pytest
 import typer
 from nbclient import NotebookClient
 
+from spanwise import TrainConfig
 from spanwise.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -123,8 +124,16 @@ def test_the_table_names_functions_and_fields_that_exist() -> None:
             found = getattr(found, part, None) or import_module(f"{found.__name__}.{part}")
 
 
+def test_the_table_names_settings_that_exist() -> None:
+    config = TrainConfig(train=("train.json",), out="run")
+    settings = re.findall(r"--(\w+)\.(\w+)", TABLE)
+    assert len(settings) > 8
+    for section, name in settings:
+        assert hasattr(getattr(config, section), name), f"--{section}.{name}"
+
+
 def test_the_table_names_tests_that_exist() -> None:
-    tests = set(re.findall(r"\btest_\w+", TABLE))
+    tests = set(re.findall(r"(?<!--)\btest_\w+", TABLE))
     assert tests
     assert {test for test in tests if not (ROOT / "tests" / f"{test}.py").is_file()} == set()
 
