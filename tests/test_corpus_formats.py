@@ -15,6 +15,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pandas import NA  # type: ignore[import-untyped]
 
 import spanwise.corpus
 from spanwise.corpus import read_examples, scan_examples
@@ -344,6 +345,8 @@ def test_rows_in_memory_are_read_as_those_of_a_file() -> None:
         EXAMPLES[0],
         replace(EXAMPLES[1], answers=None),
     )
+    with pytest.raises(DataError, match=r"rows: \[0\] \(id 'q1'\): 'title' is <NA>"):
+        read_examples([ROWS[0] | {"title": NA}])
     renamed = [{"q" if name == "question" else name: row[name] for name in row} for row in ROWS]
     assert read_examples(renamed, columns={"question": "q"}) == EXAMPLES
     both = datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS))

@@ -1,6 +1,7 @@
 """A reader quotes what its backend points at, the same in any company and at any length."""
 
 import logging
+import re
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -286,6 +287,12 @@ def test_a_needle_is_found_in_two_megabytes() -> None:
     context = long_text(2_000_000)
     best = quoted(roomy_reader().answer(QUESTION, context))
     assert (best.text, best.start) == ("Paris", context.index("Paris"))
+
+
+@pytest.mark.parametrize("limit", [0, -5, 2.5, float("nan"), "4096"])
+def test_a_budget_that_is_no_number_above_zero_is_refused_at_once(limit: Any) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"batch_tokens is {limit!r}; it must be")):
+        fake_reader({}, batch_tokens=limit)
 
 
 def test_memory_does_not_grow_with_the_length_of_a_text() -> None:

@@ -86,7 +86,7 @@ def compare(
     from spanwise.comparison import compare_answers
 
     examples, unread = scan_with_report([data], parse_columns(columns))
-    answers = [_returned(name, data, examples, device) for name in (first, second)]
+    answers = [_returned(name, examples, data=data, device=device) for name in (first, second)]
     found = compare_answers(examples, *answers, language=choose_language(language, examples))
     for name, given in zip((first, second), answers, strict=True):
         if missing := [example.id for example in examples if example.id not in given]:
@@ -109,7 +109,7 @@ def compare(
 
 
 def _returned(
-    name: str, data: str, examples: Sequence[Example], device: str | None
+    name: str, examples: Sequence[Example], *, data: str, device: str | None
 ) -> dict[str, str]:
     """Answers by id, of a file, or of a model at its stored threshold."""
     if Path(name).is_file():

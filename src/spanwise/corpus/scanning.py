@@ -3,6 +3,7 @@
 Knows nothing about what a format looks like inside.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -215,7 +216,7 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    return None if value != value else value  # noqa: PLR0124
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _read_rows(

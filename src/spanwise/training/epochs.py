@@ -318,7 +318,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         return replace(best, folder=self.out)
 
     def _is_finite(self) -> bool:
-        """Whether loss and weights are; of the loss only every tenth step tells."""
+        """Whether loss and weights are; what the weights alone tell is noted as a loss."""
         trained = (p for p in self.model.parameters() if p.requires_grad)
         if not all(torch.isfinite(weights).all() for weights in trained):
             self.losses.append(math.nan)
